@@ -1,0 +1,1 @@
+"""One turn of talk: model, prompt, tools, turn, grounding, memory, sessions."""

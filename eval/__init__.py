@@ -1,0 +1,1 @@
+"""Conversation sets, replay, metrics, benchmarks."""

@@ -1,0 +1,1 @@
+"""Histories to conversations to a LoRA adapter."""

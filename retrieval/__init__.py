@@ -1,0 +1,1 @@
+"""What the shop knows: records, sources, catalogue, collaborative scorer, ranking."""
