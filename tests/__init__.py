@@ -1,0 +1,1 @@
+"""Small true things instead of mocks; mirrors the packages."""
