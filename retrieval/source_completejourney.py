@@ -116,7 +116,7 @@ def item_id(department: str, category: str, product_type: str, size: str, brand_
     """Make the id of a collapsed item, the same in every build.
 
     >>> item_id("GROCERY", "CHEESE", "SHREDDED CHEESE", "8 OZ", "Private")
-    'i8f1b1e5c'
+    'icef32e1b'
     """
     key = "\x1f".join((department, category, product_type, size, brand_tier))
     return "i" + hashlib.blake2s(key.encode(), digest_size=4).hexdigest()
