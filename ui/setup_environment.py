@@ -237,7 +237,7 @@ def is_whole(metadata: Path) -> bool:
         return False
     with record.open(newline="", encoding="utf-8") as lines:
         for row in csv.reader(lines):
-            if len(row) == 3 and row[2]:
+            if len(row) == 3 and row[2] and not row[0].endswith(".pyc"):
                 try:
                     if (metadata.parent / row[0]).stat().st_size != int(row[2]):
                         return False
