@@ -47,14 +47,20 @@ def contains(text: str, phrase: str) -> bool:
     >>> contains("Potato chips", "chip"), contains("Peach tea", "peaches")
     (True, True)
     """
-    words = [_stem(word) for word in re.findall(r"[a-z0-9%&']+", phrase.lower())]
+    words = stems(phrase)
     if not words:
         return False
-    held = [_stem(word) for word in re.findall(r"[a-z0-9%&']+", text.lower())]
+    held = stems(text)
     return any(held[at : at + len(words)] == words for at in range(len(held) - len(words) + 1))
 
 
-def _stem(word: str) -> str:
+def stems(text: str) -> list[str]:
+    """Split a text into words, folded to lower case and without plural endings."""
+    return [stem(word) for word in re.findall(r"[a-z0-9%&']+", text.lower())]
+
+
+def stem(word: str) -> str:
+    """Drop a plural ending from a lower-case word."""
     for ending, kept in (("'s", ""), ("ies", "y"), ("oes", "o"), ("ches", "ch"), ("shes", "sh"), ("sses", "ss"), ("xes", "x")):
         if word.endswith(ending) and len(word) > len(ending) + 1:
             return word[: -len(ending)] + kept
