@@ -60,11 +60,25 @@ def stems(text: str) -> list[str]:
 
 
 def stem(word: str) -> str:
-    """Drop a plural ending from a lower-case word."""
-    for ending, kept in (("'s", ""), ("ies", "y"), ("oes", "o"), ("ches", "ch"), ("shes", "sh"), ("sses", "ss"), ("xes", "x")):
+    """Fold a lower-case word and its plural to the same text.
+
+    >>> [stem(word) for word in ("cookies", "cookie", "shoes", "shoe", "peaches", "loaves", "glass", "pies")]
+    ['cooky', 'cooky', 'sho', 'sho', 'peach', 'loaf', 'glass', 'pie']
+    """
+    if word in _IRREGULAR:
+        return _IRREGULAR[word]
+    if word.endswith("'s"):
+        word = word[:-2]
+    # Both "cookies" and "cookie" end as "cooky": a singular in -ie, -oe, … is folded as its plural is.
+    for ending, kept in (("ies", "y"), ("oes", "o"), ("ches", "ch"), ("shes", "sh"), ("sses", "ss"), ("xes", "x")):
         if word.endswith(ending) and len(word) > len(ending) + 1:
             return word[: -len(ending)] + kept
+        if word.endswith(ending[:-1]) and len(word) > len(ending):
+            return word[: -len(ending) + 1] + kept
     return word[:-1] if word.endswith("s") and not word.endswith("ss") and len(word) > 3 else word
+
+
+_IRREGULAR = {"loaves": "loaf", "leaves": "leaf", "knives": "knife", "halves": "half", "shelves": "shelf"}
 
 
 def broken(item: Item, wish: Wish, *, bought: bool | None = None) -> tuple[str, ...]:
