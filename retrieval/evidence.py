@@ -1,0 +1,258 @@
+"""What speaks for an item, for one shopper and wish: the parts' values before weighting, and the facts behind them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.history import History
+from retrieval.records import Candidate, Fact
+from retrieval.scorer import CollaborativeScorer
+from retrieval.shelf import Shelf
+from retrieval.vocabulary import FILLER
+from retrieval.wish import contains, stem
+
+if TYPE_CHECKING:
+    from retrieval.ranking import RankContext
+
+Floats = NDArray[np.float64]
+
+# Scores of the models become comparable by a fixed curve, log(1 + score / START) / log(1 + FULL / START): about 0..1,
+# and a score that loses a term always falls, whatever the other items do.
+START = {"collaborative": 0.05, "bought_before": 0.1, "goes_with": 0.3}
+FULL = {"collaborative": 10.0, "bought_before": 10.0, "goes_with": 5.0}
+LIKED, DISLIKED, KIND_DISLIKED, ALIKE_DISLIKED = 0.3, -1.0, -0.2, -0.2
+LAST_TRIPS = 10
+MOST_WORDS = 6
+_PRICE_WISHES = ("max_price", "min_price", "below_price", "above_price")
+_TIER = "brand_tier"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Evidence:
+    """One request's view of every item; arrays are aligned with the shelf's rows."""
+
+    context: RankContext
+    shelf: Shelf
+    history: History
+    scorer: CollaborativeScorer
+
+    @cached_property
+    def profile(self) -> dict[str, float]:
+        """Weigh the items that speak for what the shopper wants: the log's, then this talk's likes and dislikes."""
+        profile = self.scorer.profile(self.context.user_id)
+        for item_id in self.context.liked:
+            profile[item_id] = profile.get(item_id, 0.0) + 1.0
+        for item_id in self.disliked:
+            profile.pop(item_id, None)
+        return profile
+
+    @cached_property
+    def liked(self) -> frozenset[str]:
+        """Give what the shopper likes, in the log or in this talk; the talk has the last word."""
+        return frozenset(self.history.liked(self.context.user_id)) - set(self.context.disliked) | set(
+            self.context.liked
+        )
+
+    @cached_property
+    def disliked(self) -> frozenset[str]:
+        """Give what the shopper dislikes, in the log or in this talk; the talk has the last word."""
+        said = frozenset(self.history.disliked(self.context.user_id)) | set(self.context.disliked)
+        return said - set(self.context.liked)
+
+    @cached_property
+    def anchors(self) -> tuple[str, ...]:
+        """Give the items that others should go with: those asked about, else the cart."""
+        return self.context.named if self.context.task == "goes_with" and self.context.named else self.context.cart
+
+    @cached_property
+    def collaborative(self) -> NDArray[np.float32]:
+        """Score by what the shopper bought and likes."""
+        return self.scorer.for_weights(self.profile)
+
+    @cached_property
+    def again(self) -> NDArray[np.float32]:
+        """Score what the shopper buys again."""
+        return self.scorer.again(self.context.user_id)
+
+    @cached_property
+    def goes_with(self) -> NDArray[np.float32]:
+        """Score what is bought together with the anchors."""
+        return self.scorer.with_cart(self.anchors)
+
+    @cached_property
+    def usual_price(self) -> Floats:
+        """Give, for each kind, what the shopper usually pays: the geometric mean over trips; NaN where unknown."""
+        rows, times = self.history.bought_rows(self.context.user_id)
+        price = self.shelf.price[rows]
+        known = np.isfinite(price) & (price > 0)
+        rows, times, price = rows[known], times[known].astype(np.float64), price[known]
+        kinds = self.shelf.kind[rows]
+        size = len(self.shelf.kinds)
+        weight = np.bincount(kinds, times, minlength=size)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            usual: Floats = np.exp(np.bincount(kinds, times * np.log(price), minlength=size) / weight)
+        return usual
+
+    @cached_property
+    def taste(self) -> Floats:
+        """Score liked items up, disliked ones and what is near them down."""
+        out = np.zeros(len(self.shelf.items))
+        for item_id in self.liked:
+            if item_id in self.shelf.rows:
+                out[self.shelf.rows[item_id]] = LIKED
+        for item_id in self.disliked:
+            row = self.shelf.rows.get(item_id)
+            if row is None:
+                continue
+            alike = self.scorer.alike(item_id)
+            near = np.where(self.shelf.kind == self.shelf.kind[row], KIND_DISLIKED, 0.0)
+            if alike.any():
+                near += ALIKE_DISLIKED * alike / alike.max()
+            out = np.minimum(out, near)
+        for item_id in self.disliked:
+            if item_id in self.shelf.rows:
+                out[self.shelf.rows[item_id]] = DISLIKED
+        return out
+
+    @property
+    def bounded(self) -> bool:
+        """Say whether the wish bounds the price."""
+        return any(getattr(self.context.wish, name) is not None for name in _PRICE_WISHES)
+
+    def price_fit(self, rows: NDArray[np.int64]) -> Floats:
+        """Score 0..1 how near a price is to what the shopper usually pays for that kind, plus 1 within a wished bound.
+
+        Where nothing is known of the shopper or the price, nearness is 0.5: neither near nor far.
+        """
+        price = self.shelf.price[rows]
+        usual = self.usual_price[self.shelf.kind[rows]]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            near = np.exp(-np.abs(np.log(price / usual)))
+        near = np.where(np.isfinite(near), near, 0.5)
+        if self.bounded:
+            near += np.where(np.isfinite(price), 1.0, 0.0)
+        return near
+
+    def features(self, rows: NDArray[np.int64], candidates: Sequence[Candidate]) -> dict[str, Floats]:
+        """Give every part's value before weighting, for the candidates at these rows."""
+        found = "similar" if self.context.task == "similar" else "match"
+        match = [c.sources.get(found, c.sources.get("match", 0.0)) for c in candidates]
+        return {
+            "match": np.nan_to_num(np.array(match, np.float64)),
+            "collaborative": _curve("collaborative", self.collaborative[rows]),
+            "bought_before": _curve("bought_before", self.again[rows]),
+            "goes_with": _curve("goes_with", self.goes_with[rows]),
+            "popularity": self.shelf.popularity[rows],
+            "price_fit": self.price_fit(rows),
+            "taste": self.taste[rows],
+        }
+
+
+def gather(context: RankContext, *, shelf: Shelf, history: History, scorer: CollaborativeScorer) -> Evidence:
+    """Prepare the evidence of one request; each model is asked when it is first needed."""
+    return Evidence(context=context, shelf=shelf, history=history, scorer=scorer)
+
+
+def _curve(part: str, scores: NDArray[np.float32]) -> Floats:
+    out: Floats = np.log1p(scores.astype(np.float64) / START[part]) / np.log1p(FULL[part] / START[part])
+    return out
+
+
+def part_facts(part: str, item_id: str, *, value: float, evidence: Evidence) -> tuple[Fact, ...]:
+    """List the facts behind one part of one item's score, strongest first."""
+    return tuple(_FACTS[part](item_id, value, evidence))
+
+
+def _match(item_id: str, value: float, evidence: Evidence) -> list[Fact]:
+    wish, item = evidence.context.wish, evidence.shelf.of[item_id]
+    out = []
+    asked = dict.fromkeys(re.findall(r"[a-z0-9%&']+", wish.query.lower()))
+    words = [word for word in asked if stem(word) not in FILLER and not word.isdigit() and contains(item.text, word)]
+    words += [phrase.lower() for phrase in wish.text_all if phrase.lower() not in words and contains(item.text, phrase)]
+    if words:
+        out.append(Fact(kind="matches", words=tuple(words[:MOST_WORDS])))
+    for name in wish.attributes:
+        held = item.attributes.get(name)
+        if held is None:
+            continue
+        said = ", ".join(held) if isinstance(held, tuple) else str(held)
+        out.append(
+            Fact(kind=name, words=(said,)) if name in (_TIER, "size") else Fact(kind="attribute", words=(name, said))
+        )
+    if wish.brands and item.brand:
+        out.append(Fact(kind="attribute", words=("brand", item.brand)))
+    return out
+
+
+def _collaborative(item_id: str, value: float, evidence: Evidence) -> list[Fact]:
+    terms = evidence.scorer.because(evidence.profile, item_id) if value > 0 else []
+    return [_named("because_of", other, evidence) for other, _ in terms[:1]]
+
+
+def _bought_before(item_id: str, value: float, evidence: Evidence) -> list[Fact]:
+    user_id, history = evidence.context.user_id, evidence.history
+    times = history.times(user_id, item_id)
+    if not times:
+        new = evidence.context.task == "new" or evidence.context.wish.bought == "new"
+        return [Fact(kind="not_bought")] if new and user_id in history.user_rows else []
+    count, of = history.trips(user_id, item_id, last=LAST_TRIPS)
+    told = Fact(kind="bought_times", count=times)
+    return [Fact(kind="bought_trips", count=count, of=of), told] if count else [told]
+
+
+def _goes_with(item_id: str, value: float, evidence: Evidence) -> list[Fact]:
+    terms = evidence.scorer.with_because(evidence.anchors, item_id) if value > 0 else []
+    return [
+        _named("goes_with", other, evidence, count=evidence.history.together(item_id, other)) for other, _ in terms[:1]
+    ]
+
+
+def _popularity(item_id: str, value: float, evidence: Evidence) -> list[Fact]:
+    row = evidence.shelf.rows[item_id]
+    if value <= 0 or not evidence.shelf.popular[row]:
+        return []
+    return [Fact(kind="popular", count=evidence.history.buyers(item_id))]
+
+
+def _price_fit(item_id: str, value: float, evidence: Evidence) -> list[Fact]:
+    wish, item = evidence.context.wish, evidence.shelf.of[item_id]
+    if item.price is None or not np.isfinite(item.price):
+        return []
+    out = []
+    if wish.max_price is not None and item.price <= wish.max_price:
+        out.append(Fact(kind="under_price", amount=round(wish.max_price - item.price, 2), limit=wish.max_price))
+    if wish.min_price is not None and item.price >= wish.min_price:
+        out.append(Fact(kind="over_price", amount=round(item.price - wish.min_price, 2), limit=wish.min_price))
+    if evidence.context.task == "similar" and evidence.context.named:
+        other = evidence.shelf.of.get(evidence.context.named[0])
+        apart = round(other.price - item.price, 2) if other is not None and other.price is not None else 0.0
+        if other is not None and apart and np.isfinite(apart):
+            kind = "cheaper" if apart > 0 else "dearer"
+            out.append(Fact(kind=kind, amount=abs(apart), words=(other.title,), item_id=other.item_id))
+    return out
+
+
+def _taste(item_id: str, value: float, evidence: Evidence) -> list[Fact]:
+    return [Fact(kind="liked")] if item_id in evidence.liked else []
+
+
+def _named(kind: str, item_id: str, evidence: Evidence, *, count: int | None = None) -> Fact:
+    return Fact(kind=kind, count=count, words=(evidence.shelf.of[item_id].title,), item_id=item_id)
+
+
+_FACTS: Mapping[str, Callable[[str, float, Evidence], list[Fact]]] = {
+    "match": _match,
+    "collaborative": _collaborative,
+    "bought_before": _bought_before,
+    "goes_with": _goes_with,
+    "popularity": _popularity,
+    "price_fit": _price_fit,
+    "taste": _taste,
+}

@@ -1,0 +1,270 @@
+"""Which items come first, and why: a score that is the exact sum of named parts, each with its facts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.evidence import Evidence, gather, part_facts
+from retrieval.history import History
+from retrieval.records import Candidate, Item, Part, Recommendation, ShopError
+from retrieval.scorer import CollaborativeScorer
+from retrieval.shelf import Shelf
+from retrieval.wish import Wish, broken
+
+Task = Literal["search", "again", "new", "next_basket", "goes_with", "similar"]
+PARTS = ("match", "collaborative", "bought_before", "goes_with", "popularity", "price_fit", "taste")
+TASKS: tuple[Task, ...] = ("search", "again", "new", "next_basket", "goes_with", "similar")
+
+# Where no purchases say better. A shop's own are fitted at prepare (`retrieval.weights`); `taste` never is: the log
+# of a shop says little about likes, and what a shopper dislikes has to sink below everything else, so it weighs 1
+# where the others add up to 1.
+DEFAULT_WEIGHTS: Mapping[str, Mapping[str, float]] = {
+    "search": {"match": 0.6, "collaborative": 0.1, "bought_before": 0.2, "popularity": 0.1},
+    "again": {"collaborative": 0.15, "bought_before": 0.75, "goes_with": 0.05, "popularity": 0.05},
+    "new": {"collaborative": 0.6, "goes_with": 0.1, "popularity": 0.3},
+    "next_basket": {"collaborative": 0.25, "bought_before": 0.55, "goes_with": 0.1, "popularity": 0.1},
+    "goes_with": {"collaborative": 0.1, "bought_before": 0.1, "goes_with": 0.7, "popularity": 0.1},
+    "similar": {"match": 0.6, "collaborative": 0.15, "bought_before": 0.15, "popularity": 0.1},
+}
+TASTE_WEIGHT = 1.0
+PRICE_WEIGHT = 0.05  # where no purchases say better
+PER_KIND = 2  # most items of one kind in a list that nobody searched for, as long as other kinds are left
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankContext:
+    """For whom, for what and beside what a list is ranked; `named` are the items asked about."""
+
+    user_id: str | None = None
+    cart: tuple[str, ...] = ()
+    liked: tuple[str, ...] = ()
+    disliked: tuple[str, ...] = ()
+    wish: Wish = field(default_factory=Wish)
+    named: tuple[str, ...] = ()
+    task: Task = "search"
+    limit: int = 5
+
+
+class Shelved(Protocol):
+    """What ranking needs of a catalogue: its items, in a stable order."""
+
+    @property
+    def items(self) -> Mapping[str, Item]:
+        """Give the items by id."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranker:
+    """Weights per task, and how they were fitted (`fitted`: split, sizes, figures; empty for the defaults)."""
+
+    weights: Mapping[str, Mapping[str, float]] = field(default_factory=lambda: DEFAULT_WEIGHTS)
+    fitted: Mapping[str, Any] = field(default_factory=dict)
+    _shelves: list[Shelf] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def weight(self, task: str, part: str) -> float:
+        """Give the weight of a part for a task."""
+        if part == "taste":
+            return TASTE_WEIGHT
+        return float(self.weights[task].get(part, PRICE_WEIGHT if part == "price_fit" and not self.fitted else 0.0))
+
+    def save(self, path: Path) -> None:
+        """Write the weights and how they were fitted as JSON."""
+        record = {"weights": {task: dict(held) for task, held in self.weights.items()}, "fitted": dict(self.fitted)}
+        path.write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Ranker:
+        """Read what `save` wrote.
+
+        Raises:
+            ShopError: when the file is missing or damaged.
+        """
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            weights: dict[str, dict[str, float]] = {
+                task: {part: float(record["weights"][task].get(part, 0.0)) for part in PARTS if part != "taste"}
+                for task in TASKS
+            }
+            fitted = dict(record["fitted"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ShopError(f"Cannot read the ranking weights at {path} ({error}). Prepare the shop again.") from error
+        return cls(weights=weights, fitted=fitted)
+
+    def rank(
+        self,
+        candidates: Sequence[Candidate],
+        *,
+        context: RankContext,
+        catalog: Shelved,
+        history: History,
+        scorer: CollaborativeScorer,
+        limit: int | None = None,
+        diverse: bool | None = None,
+    ) -> list[Recommendation]:
+        """Order candidates by the sum of their parts and keep the best; ties go by item id.
+
+        Candidates that break a hard wish or that the shop does not have are left out.
+
+        Args:
+            candidates: What the retrievers proposed; of an item proposed twice the first counts.
+            context: For whom and for what.
+            catalog: The shop's items.
+            history: The shop's log.
+            scorer: The models fitted on it.
+            limit: How many to keep; by default the context's.
+            diverse: Keep at most two of a kind while other kinds are left; by default where nobody searched.
+        """
+        shelf = self.shelf(catalog, scorer)
+        kept = {c.item_id: c for c in reversed(candidates) if c.item_id in shelf.rows}
+        held = list(kept.values())
+        rows = np.fromiter((shelf.rows[item_id] for item_id in kept), np.int64, len(kept))
+        evidence = gather(context, shelf=shelf, history=history, scorer=scorer)
+        features = evidence.features(rows, held)
+        values = {part: self.weight(context.task, part) * features[part] for part in PARTS}
+        scores = np.zeros(len(rows))
+        for part in PARTS:  # added in this order, as the recommendation's own parts are
+            scores = scores + values[part]
+        order = np.lexsort((shelf.place[rows], -scores))
+        diverse = context.task not in ("search", "similar") if diverse is None else diverse
+        chosen = self._choose(order, rows, context, shelf, history, most=limit or context.limit, diverse=diverse)
+        return [
+            self._recommendation(held[at], {part: float(values[part][at]) for part in PARTS}, evidence, shelf)
+            for at in chosen
+        ]
+
+    def _choose(
+        self,
+        order: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        context: RankContext,
+        shelf: Shelf,
+        history: History,
+        *,
+        most: int,
+        diverse: bool,
+    ) -> list[int]:
+        chosen: list[int] = []
+        spare: list[int] = []
+        kinds: dict[int, int] = {}
+        for at in order.tolist():
+            if len(chosen) == most:
+                break
+            row = int(rows[at])
+            item = shelf.items[row]
+            if broken(item, context.wish, bought=history.bought(context.user_id, item.item_id)):
+                continue
+            kind = int(shelf.kind[row])
+            if diverse and kinds.get(kind, 0) >= PER_KIND:
+                if len(spare) < most:
+                    spare.append(at)
+                continue
+            kinds[kind] = kinds.get(kind, 0) + 1
+            chosen.append(at)
+        return chosen + spare[: most - len(chosen)]
+
+    def _recommendation(
+        self, candidate: Candidate, values: Mapping[str, float], evidence: Evidence, shelf: Shelf
+    ) -> Recommendation:
+        parts, score = [], 0.0
+        for part in PARTS:
+            score += values[part]
+            facts = part_facts(part, candidate.item_id, value=values[part], evidence=evidence)
+            if values[part] or facts:
+                parts.append(Part(name=part, value=values[part], facts=facts))
+        item = shelf.items[shelf.rows[candidate.item_id]]
+        return Recommendation(item=item, score=score, parts=tuple(parts), sources=candidate.sources)
+
+    def candidates(
+        self,
+        context: RankContext,
+        *,
+        catalog: Shelved,
+        history: History,
+        scorer: CollaborativeScorer,
+        limit: int = 300,
+    ) -> list[Candidate]:
+        """Propose items where there is no query: what is bought again, fits, goes with the cart, is popular.
+
+        Each candidate's `sources` name the pools it came from, with that pool's own score. Items in the cart,
+        named items, what breaks the wish, age-restricted items nobody asked for and what the shopper dislikes
+        are left out. The pools take turns, so that `limit` cuts all of them alike.
+        """
+        shelf = self.shelf(catalog, scorer)
+        evidence = gather(context, shelf=shelf, history=history, scorer=scorer)
+        allowed = _allowed(context, shelf, history)
+        pools = {name: scores for name, scores in _pools(context, evidence).items() if context.task in _POOLS[name]}
+        found: dict[int, dict[str, float]] = {}
+        orders = {name: iter(_best(scores, allowed, shelf, limit)) for name, scores in pools.items()}
+        while orders and len(found) < limit:
+            for name in list(orders):
+                row = next(orders[name], None)
+                if row is None:
+                    del orders[name]
+                    continue
+                if len(found) < limit or row in found:
+                    found.setdefault(row, {})[name] = float(pools[name][row])
+        return [Candidate(item_id=shelf.items[row].item_id, sources=sources) for row, sources in found.items()]
+
+    def shelf(self, catalog: Shelved, scorer: CollaborativeScorer) -> Shelf:
+        """Give the catalogue's fields as arrays; made once for each opened shop."""
+        for shelf in self._shelves:
+            if shelf.of is catalog.items:
+                return shelf
+        shelf = Shelf.of_items(catalog.items, popularity=scorer.popularity, item_ids=scorer.item_ids)
+        self._shelves[:] = [shelf]
+        return shelf
+
+
+_POOLS: Mapping[str, tuple[Task, ...]] = {
+    "again": ("again", "next_basket", "search", "similar"),
+    "goes_with": ("goes_with", "new", "next_basket", "search", "similar"),
+    "collaborative": ("new", "next_basket", "search", "similar"),
+    "popular": ("new", "next_basket", "search", "similar"),
+}
+
+
+def _pools(context: RankContext, evidence: Evidence) -> dict[str, NDArray[np.floating[Any]]]:
+    pools: dict[str, NDArray[np.floating[Any]]] = {
+        "again": evidence.again,
+        "goes_with": evidence.goes_with,
+        "collaborative": evidence.collaborative,
+        "popular": evidence.shelf.popularity,
+    }
+    return {name: pool for name, pool in pools.items() if pool.any()}
+
+
+def _best(scores: NDArray[np.floating[Any]], allowed: NDArray[np.bool_], shelf: Shelf, limit: int) -> Iterable[int]:
+    """List the rows with a positive score, best first, ties by item id."""
+    rows = np.flatnonzero((scores > 0) & allowed)
+    if len(rows) > limit:
+        edge = np.partition(scores[rows], -limit)[-limit]
+        rows = rows[scores[rows] >= edge]
+    order: list[int] = rows[np.lexsort((shelf.place[rows], -scores[rows]))][:limit].tolist()
+    return order
+
+
+def _allowed(context: RankContext, shelf: Shelf, history: History) -> NDArray[np.bool_]:
+    """Mark the rows that may be proposed: those that keep to the wish and are not at hand already."""
+    wish = context.wish
+    bought = np.zeros(len(shelf.items), bool)
+    bought[history.bought_rows(context.user_id)[0]] = True
+    allowed = shelf.keeping(wish, bought=bought)
+    if context.task == "again":
+        allowed &= bought
+    if context.task == "new":
+        allowed &= ~bought
+    gone = {*context.cart, *context.named, *context.disliked, *history.disliked(context.user_id)} - set(context.liked)
+    gone |= {*context.cart, *context.named}
+    allowed &= ~shelf.mask(gone)
+    if context.task == "goes_with":
+        # What goes with spaghetti is not more spaghetti.
+        anchors = [shelf.rows[item_id] for item_id in context.named or context.cart if item_id in shelf.rows]
+        allowed &= ~np.isin(shelf.kind, shelf.kind[anchors])
+    return allowed
