@@ -1,0 +1,139 @@
+"""What one turn knows when it starts; tools read it and change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent.limits import Limits
+from agent.outcome import Request, Sort
+from agent.store import Memory
+from retrieval.ranking import RankContext
+from retrieval.records import Item, Recommendation
+from retrieval.wish import Wish, contains
+
+if TYPE_CHECKING:
+    from retrieval.shop import Shop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """The shop, the shopper bound by the server, the message, and the talk so far.
+
+    `said` is everything the shopper typed in this talk, newest last; `shown` the list shown last, best
+    first; `request` what it answered; `seen` every item id shown in this talk; `alone` says that the plan
+    holds this one search only, so that the whole message is about it.
+    """
+
+    shop: Shop
+    limits: Limits
+    user_id: str | None
+    message: str
+    said: tuple[str, ...] = ()
+    shown: tuple[Recommendation, ...] = ()
+    request: Request | None = None
+    seen: frozenset[str] = frozenset()
+    cart: tuple[tuple[str, int], ...] = ()
+    memories: tuple[Memory, ...] = ()
+    alone: bool = True
+
+    def bought(self, item_id: str) -> bool:
+        """Say whether this shopper bought the item before."""
+        return self.user_id is not None and self.shop.history.bought(self.user_id, item_id)
+
+    def item(self, item_id: str) -> Item:
+        """Give an item of the shop by its id."""
+        return self.shop.catalog.items[item_id]
+
+    def rank_context(self, request: Request, *, limit: int) -> RankContext:
+        """Say for whom, for what and beside what a list is ranked."""
+        return RankContext(
+            user_id=self.user_id,
+            cart=tuple(item_id for item_id, _ in self.cart),
+            liked=tuple(item_id for memory in self.memories if memory.kind == "like" for item_id in memory.item_ids),
+            disliked=tuple(
+                item_id for memory in self.memories if memory.kind == "dislike" for item_id in memory.item_ids
+            ),
+            wish=request.wish,
+            named=request.anchors,
+            task=request.task,
+            limit=limit,
+        )
+
+    def unwanted(self, query: str) -> tuple[str, ...]:
+        """List remembered words to keep out of lists, save those the shopper now asks for by name."""
+        return tuple(
+            memory.text
+            for memory in self.memories
+            if memory.kind in ("avoid", "dislike") and not memory.item_ids and not contains(query, memory.text)
+        )
+
+
+def named(name: str, items: Sequence[Item]) -> list[Item]:
+    """Find the items whose title holds every word of a name, else those holding most of its words.
+
+    >>> milk = Item(item_id="1", title="Whole milk, 1 gallon"); tea = Item(item_id="2", title="Green tea")
+    >>> [item.item_id for item in named("the milk", [milk, tea])]
+    ['1']
+    """
+    words = [word for word in name.lower().replace(",", " ").split() if word not in FILLER]
+    if not words:
+        return []
+    counts = [
+        sum(contains(item.text, word) for word in words) + 0.5 * contains(item.title, words[-1]) for item in items
+    ]
+    best = max(counts, default=0)
+    if best < max(1, (len(words) + 1) // 2):
+        return []
+    return [item for item, count in zip(items, counts, strict=True) if count == best]
+
+
+FILLER = frozenset("the a an one that this those these some of my your please it them other".split())
+
+
+def sort_value(item: Item, sort: Sort) -> float | None:
+    """Give the number that a sorted list is ordered by, smallest first; None where the item has none."""
+    from retrieval.quantity import parse_quantity
+
+    if sort in ("cheapest", "dearest"):
+        return None if item.price is None else (item.price if sort == "cheapest" else -item.price)
+    quantity = parse_quantity(str(item.attributes.get("size", "")))
+    if quantity is None:
+        return None
+    return -quantity.amount if sort == "biggest" else quantity.amount
+
+
+def narrow(wish: Wish) -> str:
+    """Word the hard part of a wish, for a label: "under $5, store brand, without nuts".
+
+    >>> narrow(Wish(max_price=5, text_none=("nuts",)))
+    'under $5, without nuts'
+    """
+    out = []
+    if wish.max_price is not None:
+        out.append(f"under {money(wish.max_price)}")
+    if wish.min_price is not None:
+        out.append(f"over {money(wish.min_price)}")
+    if wish.below_price is not None:
+        out.append(f"cheaper than {money(wish.below_price)}")
+    if wish.above_price is not None:
+        out.append(f"dearer than {money(wish.above_price)}")
+    out += [brand.lower() for brand in wish.brands]
+    out += [value.lower() for values in wish.attributes.values() for value in values]
+    out += [word for word in wish.text_all]
+    out += [f"without {word}" for word in wish.text_none]
+    if wish.bought == "again":
+        out.append("bought before")
+    if wish.bought == "new":
+        out.append("new to you")
+    return ", ".join(out)
+
+
+def money(amount: float) -> str:
+    """Write an amount as a price tag does.
+
+    >>> money(5), money(2.5), money(0.79)
+    ('$5', '$2.50', '$0.79')
+    """
+    return f"${amount:.0f}" if amount == int(amount) else f"${amount:.2f}"

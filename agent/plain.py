@@ -1,0 +1,273 @@
+"""Plain words for facts and turns: what cards say, what the model is shown, and what is said without a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from agent.context import money
+from agent.outcome import Looked, Request
+from retrieval.records import Fact, Item, Recommendation
+
+# For a card and for plain sentences: a clause after the item, from the fact's own values.
+CLAUSES: dict[str, Callable[[Fact], str]] = {
+    "bought_trips": lambda f: f"you bought it on {f.count} of your last {f.of} trips",
+    "bought_times": lambda f: f"you bought it {_times(f.count)} before",
+    "not_bought": lambda f: "you have never bought it here",
+    "under_price": lambda f: (
+        f"{money(f.amount or 0)} under your {money(f.limit or 0)}"
+        if f.amount
+        else f"just at your {money(f.limit or 0)}"
+    ),
+    "over_price": lambda f: f"above your {money(f.limit or 0)}",
+    "matches": lambda f: "matches " + ", ".join(f.words),
+    "goes_with": lambda f: f"in {f.count} baskets with {_short(f.words[0])}",
+    "because_of": lambda f: f"fits with {_short(f.words[0])}, which you chose before",
+    "popular": lambda f: f"{f.count} shoppers buy it",
+    "brand_tier": lambda f: f.words[0].lower(),
+    "size": lambda f: f"size {f.words[0].lower()}",
+    "cheaper": lambda f: f"{money(f.amount or 0)} cheaper than {_short(f.words[0])}",
+    "dearer": lambda f: f"{money(f.amount or 0)} dearer than {_short(f.words[0])}",
+    "bigger": lambda f: f"bigger than {_short(f.words[0])}",
+    "smaller": lambda f: f"smaller than {_short(f.words[0])}",
+    "cheapest": lambda f: "the cheapest here",
+    "liked": lambda f: "you liked it",
+    "attribute": lambda f: f"{f.words[0].replace('_', ' ')}: {f.words[-1].lower()}",
+}
+
+
+def clause(fact: Fact) -> str:
+    """Word one fact.
+
+    >>> clause(Fact(kind="bought_trips", count=6, of=10))
+    'you bought it on 6 of your last 10 trips'
+    >>> clause(Fact(kind="under_price", amount=1.71, limit=5))
+    '$1.71 under your $5'
+    """
+    return CLAUSES[fact.kind](fact)
+
+
+def _times(count: int | None) -> str:
+    return {1: "once", 2: "twice"}.get(count or 0, f"{count} times")
+
+
+def _short(title: str) -> str:
+    return title.split(",")[0].lower()
+
+
+def short_title(item: Item) -> str:
+    """Give the first piece of a title: what the item is, without size and tier."""
+    return item.title.split(",")[0]
+
+
+def strongest(recommendation: Recommendation, *, limit: int) -> list[Fact]:
+    """Choose the facts to tell: strongest part first, one a kind, none that only repeats the wish."""
+    out: list[Fact] = []
+    kinds: set[str] = set()
+    for fact in recommendation.facts:
+        if fact.kind in kinds or (fact.kind == "bought_times" and "bought_trips" in kinds) or fact.kind not in CLAUSES:
+            continue
+        kinds.add(fact.kind)
+        out.append(fact)
+    telling = [fact for fact in out if fact.kind not in ("matches", "size", "brand_tier", "not_bought")]
+    rest = [fact for fact in out if fact not in telling]
+    return (telling + rest)[:limit]
+
+
+def reason(recommendation: Recommendation) -> str:
+    """Write a card's reason from the two strongest facts, as one sentence."""
+    clauses = [clause(fact) for fact in strongest(recommendation, limit=2)]
+    if not clauses:
+        return "It fits what you asked for."
+    text = "; ".join(clauses)
+    return text[0].upper() + text[1:] + "."
+
+
+def price_text(item: Item) -> str:
+    """Write an item's price, or say that it has none."""
+    return "no price" if item.price is None else f"${item.price:.2f}"
+
+
+def row(recommendation: Recommendation, *, position: int, limit: int = 3) -> str:
+    """Write the line about an item that the model is shown."""
+    item = recommendation.item
+    clauses = "; ".join(clause(fact) for fact in strongest(recommendation, limit=limit))
+    return f"{position}. {item.title[:80]} | {price_text(item)}" + (f" | {clauses}" if clauses else "")
+
+
+def list_rows(recommendations: Sequence[Recommendation], *, requests: Sequence[Request], notes: Sequence[str]) -> str:
+    """Write what the model is shown of a list: how many, for what, and one line each."""
+    labels = " and ".join(request.label for request in requests if request.label)
+    head = f"{len(recommendations)} for {labels}" if labels else f"{len(recommendations)} items"
+    lines = [head, *(row(r, position=n) for n, r in enumerate(recommendations, start=1))]
+    return "\n".join([*lines, *(f"note: {note}" for note in notes)])
+
+
+def looked_rows(looked: Looked) -> str:
+    """Write what the model is shown when items are explained, detailed or compared."""
+    names = {"explain": "why", "why_not": "why not", "details": "details", "compare": "compare"}
+    lines = [names[looked.kind]]
+    for position, recommendation in zip(looked.positions, looked.recommendations, strict=True):
+        lines.append(row(recommendation, position=position, limit=4))
+    return "\n".join(lines)
+
+
+def listed(recommendations: Sequence[Recommendation], *, requests: Sequence[Request]) -> list[str]:
+    """Say in plain sentences what a list holds: how many for what, and why the first is first."""
+    labels = " and ".join(request.label for request in requests if request.label)
+    count = len(recommendations)
+    what = "one item" if count == 1 else f"{count} items"
+    first = f"Here {'is' if count == 1 else 'are'} {what}" + (f" for {labels}." if labels else ".")
+    facts = strongest(recommendations[0], limit=1)
+    if not facts:
+        return [first]
+    return [first, f"[1] comes first: {clause(facts[0])}."]
+
+
+def explained(looked: Looked) -> list[str]:
+    """Say in plain sentences why an item was shown, or was not, strongest part first."""
+    recommendation = looked.recommendations[0]
+    name = _named(looked, 0)
+    if looked.kind == "why_not":
+        return [_why_not(looked, name)]
+    facts = strongest(recommendation, limit=4)
+    if not facts:
+        return [f"{name} fits the words you used; nothing else speaks for it."]
+    clauses = [clause(fact) for fact in facts]
+    out = [f"{name} is here because {clauses[0]}."]
+    if len(clauses) > 1:
+        out.append("Also: " + "; ".join(clauses[1:]) + ".")
+    return out
+
+
+BROKEN = {
+    "max_price": "it costs more than you wanted to pay",
+    "below_price": "it is not cheaper",
+    "min_price": "it costs less than you asked for",
+    "above_price": "it is not dearer",
+    "brands": "it is of another brand",
+    "categories": "it is another kind of thing",
+    "attributes": "it is not of the brand or kind you asked for",
+    "not_attributes": "it is of the kind you left out",
+    "text_all": "its label does not say what you asked for",
+    "text_none": "it has what you asked to leave out",
+    "bought_again": "you have not bought it before",
+    "bought_new": "you have bought it before",
+    "item_ids": "its size is not the one you asked for",
+    "exclude_ids": "you have seen it already",
+    "age_restricted": "it is age-restricted, and shown only when asked for",
+}
+WEAKER = {
+    "match": "it fits your words less well",
+    "collaborative": "it fits what you usually choose less well",
+    "bought_before": "you buy it less often",
+    "goes_with": "it goes less well with the rest",
+    "popularity": "fewer shoppers buy it",
+    "price_fit": "its price fits less well",
+    "taste": "it is further from what you like",
+}
+
+
+def _why_not(looked: Looked, name: str) -> str:
+    verdict, item = looked.verdict, looked.recommendations[0].item
+    price = f" at {money(item.price)}" if item.price is not None else ""
+    if verdict is not None and verdict.broken:
+        broken = [word for word in verdict.broken if word != "exclude_ids"] or list(verdict.broken)
+        return f"I left out {name}{price}: " + " and ".join(BROKEN.get(word, word) for word in broken[:2]) + "."
+    if verdict is not None and verdict.weaker:
+        return f"{name}{price} ranked lower: {WEAKER.get(verdict.weaker[0][0], 'it scored less')}."
+    return f"{name}{price} was close, and just missed the list."
+
+
+def detailed(looked: Looked) -> list[str]:
+    """Say an item's own record plainly."""
+    recommendation = looked.recommendations[0]
+    item = recommendation.item
+    out = [f"{_named(looked, 0)} is {item.title}, {price_text(item)}."]
+    if item.categories:
+        out.append(f"It is in {' > '.join(item.categories)}.")
+    told = [
+        clause(fact)
+        for fact in strongest(recommendation, limit=3)
+        if fact.kind not in ("matches", "size", "brand_tier")
+    ]
+    if told:
+        out.append((told[0][0].upper() + told[0][1:]) + ".")
+    return out
+
+
+def compared(looked: Looked) -> list[str]:
+    """Compare items plainly: price first, then what else sets them apart."""
+    items = looked.recommendations
+    priced = [(r.item.price, n) for n, r in enumerate(items) if r.item.price is not None]
+    out = []
+    if len(priced) > 1:
+        low, high = min(priced), max(priced)
+        if low[0] == high[0]:
+            out.append(f"They cost the same, {money(float(low[0]))}.")
+        else:
+            out.append(
+                f"{_named(looked, low[1])} is the cheapest at {money(float(low[0]))}, "
+                f"{money(round(float(high[0]) - float(low[0]), 2))} less than {_named(looked, high[1])}."
+            )
+    for place, recommendation in enumerate(items):
+        facts = [
+            fact
+            for fact in strongest(recommendation, limit=3)
+            if fact.kind not in ("matches", "under_price", "cheapest")
+        ]
+        if facts:
+            out.append(f"{_named(looked, place)}: {'; '.join(clause(fact) for fact in facts[:2])}.")
+    return out
+
+
+def _named(looked: Looked, place: int) -> str:
+    position = looked.positions[place]
+    return f"[{position}]" if position else short_title(looked.recommendations[place].item).lower()
+
+
+LINES: dict[str, tuple[str, ...]] = {
+    "hello": (
+        "Hello! What are you shopping for today?",
+        "Hi there! Tell me what you need, or ask for your usual shop.",
+    ),
+    "thanks": ("You're welcome. Anything else for the basket?", "Happy to help. What else do you need?"),
+    "bye": ("Bye, and thanks for stopping by.", "See you next time."),
+    "help": (
+        "Tell me what you need and I look through the shop. You can say a price, a size or a brand, ask why, compare, or fill a cart.",
+    ),
+    "off_topic": (
+        "I only know this shop. What can I find for you here?",
+        "That is outside my shop. Is there something you need from the shelves?",
+    ),
+    "hostile": (
+        "Sorry this is going badly. Tell me what you need and I'll look again.",
+        "I hear you. What can I find for you?",
+    ),
+}
+
+
+def line(topic: str, *, turn_number: int) -> str:
+    """Choose a line for talk that is not about items; the same turn gets the same line."""
+    lines = LINES[topic]
+    return lines[turn_number % len(lines)]
+
+
+def cart_text(cart: Sequence[tuple[Item, int]]) -> str:
+    """Say how much is in the cart, and what it comes to."""
+    if not cart:
+        return "Your cart is empty."
+    count = sum(quantity for _, quantity in cart)
+    total = sum((item.price or 0) * quantity for item, quantity in cart)
+    return f"Your cart holds {'one item' if count == 1 else f'{count} items'}, {money(round(total, 2))} in all."
+
+
+def quick(kind: str, **values: Any) -> str:
+    """Name the quick replies; kept here so that page and terminal say the same."""
+    return {
+        "cheaper": "Cheaper",
+        "store": "Store brand",
+        "else": "Something else",
+        "why": "Why the first one?",
+        "cart": "Show my cart",
+    }[kind]

@@ -1,0 +1,581 @@
+"""The tools that the model may call: LangChain tools whose schemas are the plan protocol.
+
+Each answers twice: a short text, and an `Outcome` as its artefact. None takes a shopper's id; none writes:
+changes of cart and memory come back as values and are made by the turn, for the shopper the server bound.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Literal
+
+from langchain.tools import ToolRuntime, tool
+from langchain_core.tools import BaseTool
+from pydantic import Field
+
+from agent.context import Turn, named, narrow
+from agent.outcome import CartEdit, Line, Looked, MemoryEdit, Outcome, Pool, Problem, Question, Request, Sort
+from agent.record import recommend_one
+from retrieval.quantity import parse_quantity, same_size
+from retrieval.records import Candidate, Item
+from retrieval.wish import Wish, broken, contains
+
+Text = Annotated[str, Field(max_length=60)]
+Word = Annotated[str, Field(max_length=24)]
+Words = Annotated[list[Word], Field(max_length=4)]
+Price = Annotated[float, Field(ge=0, le=9999)]
+Position = Annotated[int, Field(ge=1, le=10)]
+Positions = Annotated[list[Position], Field(max_length=5)]
+Answer = tuple[str, Outcome]
+RETRIEVED = 80  # candidates a tool hands to the ranking: beyond it the order no longer changes the first five
+
+
+@tool(response_format="content_and_artifact", parse_docstring=True)
+def search_catalog(
+    runtime: ToolRuntime,
+    query: Text | None = None,
+    max_price: Price | None = None,
+    min_price: Price | None = None,
+    brand: Word | None = None,
+    size: Word | None = None,
+    having: Words | None = None,
+    without: Words | None = None,
+    bought: Literal["again", "new"] | None = None,
+    sort: Sort | None = None,
+    more: Literal[True] | None = None,
+) -> Answer:
+    """Find items by words and bounds. Without query: keep the last wish and add these bounds.
+
+    Args:
+        query: What is wanted.
+        max_price: Most it may cost.
+        min_price: Least it may cost.
+        brand: store brand, name brand or a brand's name.
+        size: Size of the pack.
+        having: Words that must be on the item.
+        without: Words that must not.
+        bought: Only what this shopper bought before, or never.
+        sort: Order by price or size.
+        more: Others than those already shown.
+    """
+    turn: Turn = runtime.context
+    catalog = turn.shop.catalog
+    notes: list[str] = []
+    if query:
+        queries = (query, turn.message) if turn.alone else (query,)
+        base = Request(
+            task="search",
+            wish=Wish(query=query, text_none=turn.unwanted(query), age_restricted=_asks_for_restricted(turn, query)),
+            label=query,
+            queries=queries,
+        )
+    elif turn.request is not None:
+        base = turn.request
+    else:
+        base = Request(
+            task="search",
+            wish=Wish(query=turn.message, text_none=turn.unwanted(turn.message)),
+            label="",
+            queries=(turn.message,),
+        )
+    wish = replace(
+        base.wish,
+        max_price=base.wish.max_price if max_price is None else max_price,
+        min_price=base.wish.min_price if min_price is None else min_price,
+        bought=bought or base.wish.bought,
+        exclude_ids=base.wish.exclude_ids | turn.seen if more else base.wish.exclude_ids,
+    )
+    if brand:
+        wish = _with_brand(turn, wish, brand, notes)
+    for word in having or ():
+        wish = _with_word(turn, wish, word)
+    for word in without or ():
+        wish = _without_word(turn, wish, word)
+    if size:
+        wish = _with_size(turn, wish, base, size, notes)
+    request = replace(base, wish=wish, sort=sort or base.sort)
+    if bought == "again" and turn.user_id is None:
+        notes.append("I have no past purchases of yours on record.")
+    return _pooled(turn, request, notes)
+
+
+@tool(response_format="content_and_artifact", parse_docstring=True)
+def recommend(
+    runtime: ToolRuntime,
+    bought: Literal["again", "new"] | None = None,
+    max_price: Price | None = None,
+    brand: Word | None = None,
+    without: Words | None = None,
+) -> Answer:
+    """Propose items for this shopper when no item is named.
+
+    Args:
+        bought: again = what is usually bought; new = never bought before.
+        max_price: Most it may cost.
+        brand: store brand, name brand or a brand's name.
+        without: Words that must not be on the item.
+    """
+    turn: Turn = runtime.context
+    notes: list[str] = []
+    wish = Wish(max_price=max_price, bought=bought or "any", text_none=turn.unwanted(""))
+    if brand:
+        wish = _with_brand(turn, wish, brand, notes)
+    for word in without or ():
+        wish = _without_word(turn, wish, word)
+    task = {"again": "again", "new": "new", None: "next_basket"}[bought]
+    labels = {"again": "your usual shop", "new": "something new for you", None: "your next trip"}
+    label = labels[bought]
+    if bought == "again" and (turn.user_id is None or not turn.shop.history.items(turn.user_id)):
+        notes.append("I have no past purchases of yours on record.")
+        return _pooled(turn, Request(task="again", wish=wish, label=label), notes)
+    if turn.user_id is None and bought is None:
+        label = "a first trip"
+    return _pooled(turn, Request(task=task, wish=wish, label=label), notes)  # type: ignore[arg-type]
+
+
+@tool(response_format="content_and_artifact", parse_docstring=True)
+def similar_items(
+    runtime: ToolRuntime,
+    position: Position | None = None,
+    than: Literal["cheaper", "dearer", "bigger", "smaller"] | None = None,
+    brand: Word | None = None,
+    query: Text | None = None,
+) -> Answer:
+    """Find items like a shown one. Without position: like the list as a whole.
+
+    Args:
+        position: Which shown item, counted from 1.
+        than: How they must differ from it.
+        brand: store brand, name brand or a brand's name.
+        query: A named item to start from.
+    """
+    turn: Turn = runtime.context
+    found = _one(turn, position=position, query=query, act="recommend", default_first=True)
+    if isinstance(found, Problem):
+        return found.text, found
+    anchor = found
+    notes: list[str] = []
+    held = turn.request.wish if turn.request is not None else Wish()
+    wish = replace(
+        held,
+        query=anchor.title.split(",")[0].lower(),
+        item_ids=None,
+        bought="any" if held.bought == "again" else held.bought,
+        age_restricted=anchor.age_restricted,
+        exclude_ids=frozenset(
+            {anchor.item_id} | ({item.item.item_id for item in turn.shown} if position is None else set())
+        ),
+        below_price=anchor.price if than == "cheaper" else held.below_price,
+        above_price=anchor.price if than == "dearer" else held.above_price,
+    )
+    if brand:
+        wish = _with_brand(turn, replace(wish, brands=()), brand, notes)
+    if than in ("bigger", "smaller"):
+        wish = replace(wish, item_ids=_by_size(turn, anchor, than))
+    words = {"cheaper": "cheaper than", "dearer": "dearer than", "bigger": "bigger than", "smaller": "smaller than"}
+    label = f"{words[than]} {_short(anchor)}" if than else f"like {_short(anchor)}"
+    request = Request(
+        task="similar",
+        wish=wish,
+        label=label,
+        anchors=(anchor.item_id,),
+        sort=None,
+    )
+    return _pooled(turn, request, notes)
+
+
+@tool(response_format="content_and_artifact", parse_docstring=True)
+def goes_with(runtime: ToolRuntime, position: Position | None = None, query: Text | None = None) -> Answer:
+    """Find what is bought together with an item, or with the cart when none is named.
+
+    Args:
+        position: Which shown item, counted from 1.
+        query: A named item.
+    """
+    turn: Turn = runtime.context
+    if position is None and not query:
+        anchors = tuple(item_id for item_id, _ in turn.cart) or tuple(r.item.item_id for r in turn.shown[:1])
+        if not anchors:
+            problem = Problem(
+                text="Your cart is empty, so I have nothing to match. Name an item to start from.", act="recommend"
+            )
+            return problem.text, problem
+        label = "your cart" if turn.cart else _short(turn.item(anchors[0]))
+    else:
+        found = _one(turn, position=position, query=query, act="recommend")
+        if isinstance(found, Problem):
+            return found.text, found
+        anchors, label = (found.item_id,), _short(found)
+    held = frozenset(anchors) | {item_id for item_id, _ in turn.cart}
+    wish = Wish(exclude_ids=held, text_none=turn.unwanted(""))
+    return _pooled(turn, Request(task="goes_with", wish=wish, label=f"goes with {label}", anchors=anchors), [])
+
+
+@tool(response_format="content_and_artifact", parse_docstring=True)
+def lookup_catalog(runtime: ToolRuntime, positions: Positions | None = None, query: Text | None = None) -> Answer:
+    """Tell details of one item, or compare several.
+
+    Args:
+        positions: Which shown items, counted from 1; two or more are compared.
+        query: A named item instead.
+    """
+    turn: Turn = runtime.context
+    kept, problem = _shown_at(turn, positions or [], act="compare" if len(positions or []) > 1 else "details")
+    if problem is not None:
+        return problem.text, problem
+    if not kept:
+        found = _one(turn, position=None, query=query, act="details", default_first=True)
+        if isinstance(found, Problem):
+            return found.text, found
+        kept = [_position(turn, found)]
+        if kept == [0]:
+            looked = Looked(kind="details", recommendations=(recommend_one(turn, found),), positions=(0,))
+            return "details", looked
+    kind: Literal["compare", "details"] = "compare" if len(kept) > 1 else "details"
+    looked = Looked(kind=kind, recommendations=tuple(turn.shown[place - 1] for place in kept), positions=tuple(kept))
+    return kind, looked
+
+
+@tool(response_format="content_and_artifact", parse_docstring=True)
+def explain(
+    runtime: ToolRuntime,
+    position: Position | None = None,
+    query: Text | None = None,
+    why_not: Literal[True] | None = None,
+) -> Answer:
+    """Tell why an item was shown, or why not.
+
+    Args:
+        position: Which shown item, counted from 1.
+        query: A named item.
+        why_not: True for an item that was not shown.
+    """
+    from retrieval.reasons import why_not as judge
+
+    turn: Turn = runtime.context
+    if position is not None or not query:
+        found = _one(turn, position=position, query=query, act="explain", default_first=True)
+        if isinstance(found, Problem):
+            return found.text, found
+        place = _position(turn, found)
+        if place:
+            return "why", Looked(kind="explain", recommendations=(turn.shown[place - 1],), positions=(place,))
+    among = named(query or "", [r.item for r in turn.shown])
+    if among and not why_not:
+        place = _position(turn, among[0])
+        return "why", Looked(kind="explain", recommendations=(turn.shown[place - 1],), positions=(place,))
+    hits = turn.shop.catalog.search([query or turn.message], wish=Wish(age_restricted=True), limit=20)
+    shown_ids = {r.item.item_id for r in turn.shown}
+    absent = [turn.item(hit.item_id) for hit in hits if hit.item_id not in shown_ids]
+    if not absent:
+        problem = Problem(text=f"This shop does not carry {query}.", act="explain")
+        return problem.text, problem
+    # The nearest miss is the most telling: the item that breaks the fewest wishes, in the order found.
+    wish = turn.request.wish if turn.request is not None else Wish()
+    item = min(absent[:8], key=lambda one: len(broken(one, wish, bought=turn.bought(one.item_id))))
+    recommendation = recommend_one(turn, item)
+    verdict = judge(item, turn.shown, recommendation, wish=wish, bought=turn.bought(item.item_id))
+    return "why not", Looked(kind="why_not", recommendations=(recommendation,), positions=(0,), verdict=verdict)
+
+
+@tool(response_format="content_and_artifact", parse_docstring=True)
+def update_cart(
+    runtime: ToolRuntime,
+    action: Literal["add", "remove", "show", "clear"],
+    positions: Positions | None = None,
+    query: Text | None = None,
+    quantity: Annotated[int, Field(ge=1, le=99)] | None = None,
+) -> Answer:
+    """Change or show the cart.
+
+    Args:
+        action: What to do.
+        positions: Which shown items, counted from 1.
+        query: A named item.
+        quantity: How many of each.
+    """
+    turn: Turn = runtime.context
+    if action in ("show", "clear"):
+        return action, CartEdit(action=action)
+    in_cart = [turn.item(item_id) for item_id, _ in turn.cart if item_id in turn.shop.catalog.items]
+    if action == "remove" and query and not positions:
+        items = named(query, in_cart)
+        if not items:
+            problem = Problem(text=f"There is no {query} in your cart.", act="cart")
+            return problem.text, problem
+    else:
+        kept, problem = _shown_at(turn, positions or [], act="cart")
+        if problem is not None:
+            return problem.text, problem
+        items = [turn.shown[place - 1].item for place in kept]
+        if action == "remove" and not items and len(in_cart) == 1:
+            items = in_cart
+        if not items:
+            found = _one(turn, position=None, query=query, act="cart", default_first=len(turn.shown) == 1)
+            if isinstance(found, Problem):
+                return found.text, found
+            items = [found]
+    if action == "remove":
+        held = {item_id for item_id, _ in turn.cart}
+        items = [item for item in items if item.item_id in held]
+        if not items:
+            problem = Problem(text="That item is not in your cart.", act="cart")
+            return problem.text, problem
+    # Removing without a number takes all of an item out; 0 stands for all.
+    edit = CartEdit(
+        action=action, items=tuple((item.item_id, quantity or (1 if action == "add" else 0)) for item in items)
+    )
+    return action, edit
+
+
+@tool(response_format="content_and_artifact", parse_docstring=True)
+def remember(
+    runtime: ToolRuntime,
+    kind: Literal["like", "dislike", "avoid", "note", "show"],
+    position: Position | None = None,
+    text: Text | None = None,
+) -> Answer:
+    """Remember a taste or fact about the shopper, or show what is remembered.
+
+    Args:
+        kind: avoid = never show it; show = list what is remembered.
+        position: Which shown item, counted from 1.
+        text: What it is.
+    """
+    turn: Turn = runtime.context
+    if kind == "show":
+        return kind, MemoryEdit(action="show")
+    if position is not None:
+        kept, problem = _shown_at(turn, [position], act="remember")
+        if problem is not None:
+            return problem.text, problem
+        item = turn.shown[kept[0] - 1].item
+        return kind, MemoryEdit(action="add", kind=kind, text=item.title, item_ids=(item.item_id,))
+    if not text or (kind != "note" and not _says(turn, text)):
+        problem = Problem(text="Tell me in a few words what I should remember.", act="remember")
+        return problem.text, problem
+    item_ids: tuple[str, ...] = ()
+    if kind == "like":
+        hits = turn.shop.catalog.search([text], wish=Wish(query=text), limit=3)
+        item_ids = tuple(hit.item_id for hit in hits)
+    return kind, MemoryEdit(action="add", kind=kind, text=text, item_ids=item_ids)
+
+
+@tool(response_format="content_and_artifact", parse_docstring=True)
+def forget(runtime: ToolRuntime, text: Text | None = None, position: Position | None = None) -> Answer:
+    """Forget something remembered of the shopper.
+
+    Args:
+        text: What to forget; "all" for everything.
+        position: Which remembered thing, counted from 1.
+    """
+    turn: Turn = runtime.context
+    if position is not None and position <= len(turn.memories):
+        text = turn.memories[position - 1].text
+    return "forget", MemoryEdit(action="forget", text=text or "all")
+
+
+@tool(response_format="content_and_artifact", parse_docstring=True)
+def ask_shopper(runtime: ToolRuntime, query: Text) -> Answer:
+    """Ask back which kind is meant, when the need is too broad for one list.
+
+    Args:
+        query: The broad need.
+    """
+    turn: Turn = runtime.context
+    kinds = turn.shop.catalog.kinds(query, limit=8)
+    names: list[str] = []
+    for kind in kinds:
+        if kind.score >= 0.5 * kinds[0].score and kind.name.lower() not in {name.lower() for name in names}:
+            names.append(kind.name)
+    if len(names) < 2:
+        # One answer only: asking would not change the list, so show it.
+        outcome = search_catalog.func(runtime, query=query)  # type: ignore[attr-defined]
+        return outcome  # type: ignore[no-any-return]
+    options = tuple(names[:4])
+    listed = ", ".join(name.lower() for name in options[:-1]) + " or " + options[-1].lower()
+    question = Question(text=f"What kind of {query}: {listed}?", options=options)
+    return question.text, question
+
+
+@tool(response_format="content_and_artifact", parse_docstring=True)
+def chat(runtime: ToolRuntime, topic: Literal["hello", "thanks", "bye", "help", "off_topic", "hostile"]) -> Answer:
+    """Answer talk that is not about items.
+
+    Args:
+        topic: What it is.
+    """
+    return topic, Line(topic=topic)
+
+
+TOOLS: tuple[BaseTool, ...] = (
+    search_catalog,
+    recommend,
+    similar_items,
+    goes_with,
+    lookup_catalog,
+    explain,
+    update_cart,
+    remember,
+    forget,
+    ask_shopper,
+    chat,
+)
+
+
+def _pooled(turn: Turn, request: Request, notes: list[str]) -> Answer:
+    """Retrieve the candidates of a request; the pool is empty where nothing fits."""
+    shop, wish = turn.shop, request.wish
+    if request.label and narrow(wish) and request.task in ("search", "again", "new", "next_basket"):
+        base = request.label.split(" (")[0]
+        request = replace(
+            request, label=f"{base} ({narrow(replace(wish, text_none=_asked_out(turn, wish)))})".replace(" ()", "")
+        )
+    candidates: list[Candidate]
+    if wish.item_ids is not None and not wish.item_ids:
+        candidates = []
+    elif request.task == "search":
+        candidates = shop.catalog.search(list(request.queries), wish=wish, limit=RETRIEVED, bought=turn.bought)
+    elif request.task == "similar":
+        candidates = shop.catalog.similar(request.anchors[0], wish=wish, limit=RETRIEVED)
+    elif request.task == "again" and turn.user_id is None:
+        candidates = []
+    else:
+        candidates = shop.ranker.candidates(
+            turn.rank_context(request, limit=RETRIEVED),
+            catalog=shop.catalog,
+            history=shop.history,
+            scorer=shop.scorer,
+            limit=RETRIEVED,
+        )
+    if request.task in ("goes_with", "again", "new", "next_basket"):
+        candidates = [c for c in candidates if not broken(turn.item(c.item_id), wish, bought=turn.bought(c.item_id))]
+    pool = Pool(request=request, candidates=tuple(candidates), notes=tuple(notes))
+    return f"{len(candidates)} candidates", pool
+
+
+def _asked_out(turn: Turn, wish: Wish) -> tuple[str, ...]:
+    remembered = {memory.text for memory in turn.memories}
+    return tuple(word for word in wish.text_none if word not in remembered)
+
+
+def _short(item: Item) -> str:
+    return item.title.split(",")[0].lower()
+
+
+def _asks_for_restricted(turn: Turn, query: str) -> bool:
+    """Say whether the words name age-restricted goods: then, and only then, such goods may be shown."""
+    if "age_restricted" not in turn.shop.catalog.attribute_names:
+        return False
+    focus = turn.shop.catalog.focus([query])
+    return bool(focus) and sum(turn.item(item_id).age_restricted for item_id in focus) > len(focus) / 2  # type: ignore[union-attr, arg-type]
+
+
+def _says(turn: Turn, words: str) -> bool:
+    return any(contains(" ".join(turn.said[-3:]) + " " + turn.message, word) for word in words.split() if len(word) > 2)
+
+
+def _with_brand(turn: Turn, wish: Wish, brand: str, notes: list[str]) -> Wish:
+    resolved = turn.shop.catalog.resolve_brand(brand)
+    if resolved is None:
+        notes.append(f"No brand here is called {brand}, so I left that out.")
+        return wish
+    name, value = resolved
+    if name == "brand":
+        return replace(wish, brands=(value,))
+    return replace(wish, attributes={**wish.attributes, name: (value,)})
+
+
+def _with_word(turn: Turn, wish: Wish, word: str) -> Wish:
+    return replace(wish, text_all=tuple(dict.fromkeys((*wish.text_all, word))))
+
+
+def _without_word(turn: Turn, wish: Wish, word: str) -> Wish:
+    resolved = turn.shop.catalog.resolve_brand(word)
+    if resolved is not None and resolved[0] != "brand":
+        name, value = resolved
+        return replace(wish, not_attributes={**wish.not_attributes, name: (value,)})
+    return replace(wish, text_none=tuple(dict.fromkeys((*wish.text_none, word))))
+
+
+def _with_size(turn: Turn, wish: Wish, base: Request, size: str, notes: list[str]) -> Wish:
+    wanted = parse_quantity(size)
+    if wanted is None:
+        notes.append(f"I can't read {size} as a size, so I left that out.")
+        return wish
+    queries = list(base.queries) or [base.wish.query]
+    near = turn.shop.catalog.search(queries, wish=wish, limit=400, bought=turn.bought)
+    fits, sizes = set(), []
+    for candidate in near:
+        item = turn.item(candidate.item_id)
+        held = parse_quantity(str(item.attributes.get("size", "")))
+        if held is not None and same_size(held, wanted):
+            fits.add(item.item_id)
+        elif item.attributes.get("size"):
+            sizes.append(item)
+    if not fits and sizes:
+        known = list(
+            dict.fromkeys(part for item in sizes[:8] for part in item.title.split(", ")[1:] if parse_quantity(part))
+        )
+        if known:
+            notes.append(f"Not in {size}; the sizes here are {', '.join(known[:4])}.")
+    return replace(wish, item_ids=frozenset(fits))
+
+
+def _by_size(turn: Turn, anchor: Item, than: str) -> frozenset[str]:
+    own = parse_quantity(str(anchor.attributes.get("size", "")))
+    if own is None:
+        return frozenset()
+    kept = set()
+    for candidate in turn.shop.catalog.similar(
+        anchor.item_id, wish=Wish(age_restricted=anchor.age_restricted), limit=400
+    ):
+        other = parse_quantity(str(turn.item(candidate.item_id).attributes.get("size", "")))
+        if other is None or other.unit != own.unit:
+            continue
+        if other.amount > own.amount * 1.02 if than == "bigger" else other.amount < own.amount * 0.98:
+            kept.add(candidate.item_id)
+    return frozenset(kept)
+
+
+def _shown_at(turn: Turn, positions: list[int], *, act: str) -> tuple[list[int], Problem | None]:
+    """Keep the positions that the list shown last has; a problem when one is past its end."""
+    count = len(turn.shown)
+    kept = list(dict.fromkeys(place for place in positions if 1 <= place <= count))
+    if len(kept) < len(set(positions)):
+        if not count:
+            return [], Problem(text="I have not shown you a list yet. Tell me what you are looking for.", act=act)
+        wrong = next(place for place in positions if not 1 <= place <= count)
+        have = "one item" if count == 1 else f"{count} items"
+        return [], Problem(
+            text=f"There is no number {wrong}: the last list has {have}. Which one do you mean?", act="ask"
+        )
+    return kept, None
+
+
+def _position(turn: Turn, item: Item) -> int:
+    return next((place for place, r in enumerate(turn.shown, start=1) if r.item.item_id == item.item_id), 0)
+
+
+def _one(
+    turn: Turn, *, position: int | None, query: str | None, act: str, default_first: bool = False
+) -> Item | Problem:
+    """Resolve a reference to one item: by position, by name among those shown, then in the shop."""
+    if position is not None:
+        kept, problem = _shown_at(turn, [position], act=act)
+        return problem if problem is not None else turn.shown[kept[0] - 1].item
+    if query:
+        among = named(query, [r.item for r in turn.shown])
+        if among:
+            return among[0]
+        hits = turn.shop.catalog.search([query], wish=Wish(query=query, age_restricted=True), limit=20)
+        if not hits:
+            return Problem(text=f"This shop does not carry {query}.", act=act)
+        own = [hit for hit in hits[:10] if turn.bought(hit.item_id)]
+        best = max(own or hits[:10], key=lambda hit: turn.shop.history.buyers(hit.item_id))
+        return turn.item(best.item_id)
+    if default_first and turn.shown:
+        return turn.shown[0].item
+    if not turn.shown:
+        return Problem(text="I have not shown you a list yet. Tell me what you are looking for.", act=act)
+    return Problem(text="Which one do you mean? Give me its number in the list.", act="ask")

@@ -1,0 +1,645 @@
+"""One turn as a LangGraph graph: plan, act, rank and show, answer, keep."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypedDict
+
+from langchain.tools import ToolRuntime
+from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
+
+from agent import grounding, plain
+from agent.context import Turn, sort_value
+from agent.conversation import Message, ToolCall
+from agent.events import Asked, Called, CartChanged, Event, Finished, Listed, Notice, Said, Shown
+from agent.model import Model, ModelFailure, Usage
+from agent.outcome import CartEdit, Line, Looked, MemoryEdit, Outcome, Pool, Problem, Question, Request
+from agent.plan import check_call, plan_schema, read_plan
+from agent.prompt import chat_messages, recent
+from agent.record import recommendation_to_json, wish_to_json
+from agent.store import Memory, Store
+from agent.tools import TOOLS
+from retrieval.records import Fact, Item, Part, Recommendation
+from retrieval.wish import Wish, contains
+
+TOOLS_BY_NAME = {tool.name: tool for tool in TOOLS}
+ACT_OF_LINE = {"off_topic": "decline", "hostile": "decline"}
+CHARS_PER_TOKEN = 3.2  # low for English, so that the prompt keeps under its bound of tokens
+MODEL_IS_AWAY = "The model is not answering, so this is a plain search with plain reasons."
+
+
+class Talk(TypedDict, total=False):
+    """What a session keeps between turns, as plain JSON values: the checkpointer takes nothing else."""
+
+    turns: list[dict[str, Any]]
+
+
+@dataclass(slots=True, kw_only=True)
+class Work:
+    """The workspace of one turn; nothing of it outlives the turn but what `keep` puts into `Talk`."""
+
+    turn: Turn
+    model: Model | None
+    store: Store
+    owner: str
+    history: tuple[Message, ...]
+    calls: list[ToolCall] = field(default_factory=list)  # known beforehand when a button was pressed
+    user_message: Message
+    started: float = field(default_factory=time.monotonic)
+    usage: Usage = field(default_factory=Usage)
+    planned: bool = False
+    model_away: bool = False
+    outcomes: list[Outcome] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+    shown: list[Recommendation] = field(default_factory=list)
+    looked: Looked | None = None
+    new_list: bool = False
+    notes: list[str] = field(default_factory=list)
+    rows: str = ""
+    acts: list[str] = field(default_factory=list)
+    raw: list[str] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    replaced: int = 0
+    first_list_seconds: float | None = None
+    cart: tuple[tuple[str, int], ...] = ()
+    memories: tuple[Memory, ...] = ()
+    kept: dict[str, Any] = field(default_factory=dict)
+
+    def left(self) -> float:
+        """Give the seconds left of the turn."""
+        return self.turn.limits.turn_seconds - (time.monotonic() - self.started)
+
+
+Write = Callable[[Event], None]
+
+
+def build_graph(checkpointer: Any) -> Any:
+    """Compile the graph; a session is a thread of it."""
+    graph = StateGraph(Talk, context_schema=Work)
+    for stage in (plan, act, answer, keep):
+        graph.add_node(stage.__name__, _node(stage))
+    graph.add_edge(START, "plan")
+    graph.add_edge("plan", "act")
+    graph.add_edge("act", "answer")
+    graph.add_edge("answer", "keep")
+    graph.add_edge("keep", END)
+    return graph.compile(checkpointer=checkpointer)
+
+
+def _node(stage: Callable[[Work, Write], None]) -> Callable[[Talk, Runtime[Work]], Talk]:
+    def run(state: Talk, runtime: Runtime[Work]) -> Talk:
+        stage(runtime.context, runtime.stream_writer)
+        return {}
+
+    return run
+
+
+def plan(work: Work, write: Write) -> None:
+    """Have the model choose the calls; without an answer from it, make a plain search."""
+    if work.calls:
+        return
+    limits = work.turn.limits
+    if work.model is not None and limits.model_calls > 0:
+        talk = recent([*work.history, work.user_message], budget=int((limits.prompt_tokens - 350) * CHARS_PER_TOKEN))
+        schema = plan_schema(TOOLS, max_calls=limits.tool_calls)
+        try:
+            text = work.model.plan(
+                chat_messages(talk),
+                schema=schema,
+                max_tokens=limits.plan_tokens,
+                seconds=work.left() * 0.6,
+                usage=work.usage,
+            )
+            work.calls = read_plan(text, tools=TOOLS, max_calls=limits.tool_calls)
+            work.planned = True
+            return
+        except (ModelFailure, ValueError):
+            pass
+    work.model_away = True
+    write(Notice(text=MODEL_IS_AWAY))
+    work.calls = [ToolCall(name="search_catalog", arguments={"query": _as_query(work.turn.message)})]
+
+
+def _as_query(message: str) -> str:
+    return " ".join(message.split())[:60]
+
+
+# act
+
+
+def act(work: Work, write: Write) -> None:
+    """Run the calls, rank what they found, show the list, and apply what changes cart and memory."""
+    searches = sum(call.name in ("search_catalog", "recommend", "similar_items", "goes_with") for call in work.calls)
+    turn = replace(work.turn, alone=searches <= 1 and len(work.calls) == 1)
+    work.cart, work.memories = turn.cart, turn.memories
+    calls = []
+    for call in work.calls[: turn.limits.tool_calls]:
+        if work.planned:
+            call, dropped = check_call(call, message=turn.message, said=turn.said)
+        outcome, summary = _run(call, turn)
+        if isinstance(outcome, Problem) and any(isinstance(one, Problem) for one in work.outcomes):
+            continue
+        calls.append(call)
+        work.outcomes.append(outcome)
+        write(Called(name=call.name, arguments=dict(call.arguments), summary=summary))
+    work.calls = calls
+    _rank(work)
+    if work.new_list:
+        write(Listed(cards=tuple(Shown(recommendation=r, reason=plain.reason(r)) for r in work.shown)))
+        work.first_list_seconds = time.monotonic() - work.started
+    _apply(work, write)
+    work.rows = _rows(work)
+
+
+def _run(call: ToolCall, turn: Turn) -> tuple[Outcome, str]:
+    runtime: ToolRuntime[Turn, Any] = ToolRuntime(
+        state={}, context=turn, config={}, stream_writer=lambda _: None, tool_call_id=call.name, store=None
+    )
+    from pydantic import ValidationError
+
+    try:
+        message = TOOLS_BY_NAME[call.name].invoke(
+            {"type": "tool_call", "id": call.name, "name": call.name, "args": {**call.arguments, "runtime": runtime}}
+        )
+    except ValidationError:
+        # A server that does not keep to the schema: the call is refused, the talk goes on.
+        return Problem(text="I did not get that. Could you say it another way?", act="ask"), "refused"
+    return message.artifact, str(message.content)
+
+
+def _rank(work: Work) -> None:
+    """Rank every pool and join the lists: the first list of a turn is what "the second one" will mean."""
+    pools = [outcome for outcome in work.outcomes if isinstance(outcome, Pool)]
+    turn = work.turn
+    length = turn.limits.list_length
+    each = length if len(pools) <= 1 else max(2, (length + len(pools)) // len(pools))
+    for pool in pools:
+        ranked = rank_pool(turn, pool, limit=each)
+        work.notes += [note for note in pool.notes if note not in work.notes]
+        known = {r.item.item_id for r in work.shown}
+        fresh = [r for r in ranked if r.item.item_id not in known]
+        if fresh:
+            work.requests.append(pool.request)
+            work.shown += fresh
+        else:
+            work.notes += nothing_fits(turn, pool)
+        work.acts.append("recommend")
+    work.shown = with_list_facts(work.shown[:10])
+    work.new_list = bool(work.shown)
+    if pools and not work.shown:
+        work.acts.append("decline")
+    for outcome in work.outcomes:
+        if isinstance(outcome, Looked):
+            work.looked = outcome
+            work.acts.append("explain" if outcome.kind == "why_not" else outcome.kind)
+            if outcome.kind == "details" and outcome.positions == (0,) and not work.shown:
+                work.shown, work.new_list = list(outcome.recommendations), True
+                work.looked = replace(outcome, positions=(1,))
+        elif isinstance(outcome, Problem):
+            work.acts.append(outcome.act)
+        elif isinstance(outcome, CartEdit):
+            work.acts.append("cart")
+        elif isinstance(outcome, MemoryEdit):
+            work.acts.append("forget" if outcome.action == "forget" else "remember")
+        elif isinstance(outcome, Question):
+            work.acts.append("ask")
+        elif isinstance(outcome, Line):
+            work.acts.append(ACT_OF_LINE.get(outcome.topic, "chat"))
+    work.acts = list(dict.fromkeys(work.acts))
+
+
+def rank_pool(turn: Turn, pool: Pool, *, limit: int) -> list[Recommendation]:
+    """Order a pool by the sum of parts, or by the order the shopper asked for, and add how it meets the wish."""
+    request, shop = pool.request, turn.shop
+    if not pool.candidates:
+        return []
+    wide = len(pool.candidates) if request.sort else limit
+    ranked = shop.ranker.rank(
+        pool.candidates,
+        context=turn.rank_context(request, limit=wide),
+        catalog=shop.catalog,
+        history=shop.history,
+        scorer=shop.scorer,
+        limit=wide,
+    )
+    if request.sort:
+        best = max((candidate.sources.get("match", 0.0) for candidate in pool.candidates), default=0.0)
+        fitting = [r for r in ranked if r.sources.get("match", best) >= 0.6 * best]
+        valued = [(sort_value(r.item, request.sort), n, r) for n, r in enumerate(fitting)]
+        ranked = [r for value, _, r in sorted((v for v in valued if v[0] is not None), key=lambda v: v[:2])][:limit]
+    if request.anchors and request.task == "similar":
+        anchor = turn.item(request.anchors[0])
+        ranked = [_asked(r, _against(r.item, anchor, request.wish)) for r in ranked]
+    return ranked
+
+
+def _against(item: Item, anchor: Item, wish: Wish) -> list[Fact]:
+    """State how an item differs from the one it was asked to differ from."""
+    from retrieval.quantity import parse_quantity
+
+    facts = []
+    if item.price is not None and anchor.price is not None and round(abs(item.price - anchor.price), 2) > 0:
+        kind = "cheaper" if item.price < anchor.price else "dearer"
+        if kind == "cheaper" or wish.above_price is not None:
+            difference = round(abs(item.price - anchor.price), 2)
+            facts.append(Fact(kind=kind, amount=difference, words=(anchor.title,), item_id=anchor.item_id))
+    own, other = (parse_quantity(str(one.attributes.get("size", ""))) for one in (item, anchor))
+    if wish.item_ids is not None and own is not None and other is not None and own.unit == other.unit:
+        kind = "bigger" if own.amount > other.amount else "smaller"
+        facts.append(Fact(kind=kind, words=(anchor.title,), item_id=anchor.item_id))
+    return facts
+
+
+def _asked(recommendation: Recommendation, facts: Sequence[Fact]) -> Recommendation:
+    """Add facts that weigh nothing in the score but tell how the item meets what was asked."""
+    if not facts:
+        return recommendation
+    return replace(recommendation, parts=(*recommendation.parts, Part(name="asked", value=0.0, facts=tuple(facts))))
+
+
+def with_list_facts(recommendations: Sequence[Recommendation]) -> list[Recommendation]:
+    """Mark the one cheapest item of a list of three or more."""
+    prices = sorted(r.item.price for r in recommendations if r.item.price is not None)
+    out = list(recommendations)
+    if len(prices) < 3 or prices[0] == prices[1]:
+        return out
+    return [_asked(r, [Fact(kind="cheapest")]) if r.item.price == prices[0] else r for r in out]
+
+
+def nothing_fits(turn: Turn, pool: Pool) -> list[str]:
+    """Say that the shop has nothing that fits, and what stands in the way where that is known."""
+    request, wish = pool.request, pool.request.wish
+    if request.task == "again" and any("past purchases" in note for note in pool.notes):
+        return []
+    label = request.label or "that"
+    if request.task == "goes_with":
+        return [f"Nothing here is bought often enough with {label.removeprefix('goes with ')} to say."]
+    out = [
+        f"Nothing else here fits {label}."
+        if wish.exclude_ids & turn.seen and request.task == "search"
+        else f"Nothing in this shop fits {label}."
+    ]
+    if request.task == "search":
+        if wish.max_price is not None or wish.below_price is not None:
+            free = replace(wish, max_price=None, below_price=None)
+            hits = turn.shop.catalog.search(list(request.queries), wish=free, limit=50, bought=turn.bought)
+            prices = [turn.item(hit.item_id).price for hit in hits]
+            known = [price for price in prices if price is not None]
+            if known:
+                out.append(f"The cheapest one here costs {plain.money(min(known))}.")
+        elif wish.text_all:
+            free = replace(wish, text_all=())
+            if turn.shop.catalog.search(list(request.queries), wish=free, limit=1, bought=turn.bought):
+                out.append(f"I looked for {' and '.join(wish.text_all)} on the labels, and none of them says so.")
+    return out
+
+
+# answer
+
+
+def answer(work: Work, write: Write) -> None:
+    """Say what happened: code's own sentences first, then the model's, each checked before it is said."""
+    for sentence in _code_sentences(work, write):
+        _say(work, write, sentence, source="plain")
+    if not work.new_list and work.looked is None:
+        return
+    spoken = spoken_of(work)
+    fallback = plain_sentences(work)
+    if not phrased(work):
+        for sentence in fallback:
+            _say(work, write, sentence, source="plain")
+        return
+    calls_left = work.turn.limits.model_calls - work.usage.llm_calls
+    said_before = len(work.raw)
+    if work.model is not None and not work.model_away and calls_left > 0 and work.left() > 1.0:
+        try:
+            for sentence in _sentences(_model_words(work)):
+                if len(work.raw) - said_before >= 3:
+                    break
+                if sentence in work.raw:
+                    continue
+                if grounding.supported(sentence, spoken):
+                    _say(work, write, sentence, source="model")
+                else:
+                    work.replaced += 1
+        except ModelFailure:
+            write(Notice(text="The model stopped, so the reasons below are plain ones."))
+    if len(work.raw) == said_before:
+        for sentence in fallback:
+            _say(work, write, sentence, source="plain")
+    elif work.replaced:
+        for sentence in fallback[1 : 1 + work.replaced]:
+            if len(work.raw) - said_before < 3 and sentence not in work.raw:
+                _say(work, write, sentence, source="plain")
+
+
+def phrased(work: Work) -> bool:
+    """Say whether the model words this reply: lists and looks, but not a verdict, which is one exact sentence."""
+    return (work.new_list or work.looked is not None) and not (
+        work.looked is not None and work.looked.kind == "why_not"
+    )
+
+
+def spoken_of(work: Work) -> grounding.Spoken:
+    """Give what the sentences of this turn may speak of."""
+    return grounding.Spoken(
+        rows=_spoken_rows(work),
+        wishes=tuple(request.wish for request in work.requests),
+        labels=tuple(request.label for request in work.requests),
+    )
+
+
+def _model_words(work: Work) -> Iterator[str]:
+    assert work.model is not None
+    talk = recent(
+        [*work.history, work.user_message],
+        budget=int((work.turn.limits.prompt_tokens - 350) * CHARS_PER_TOKEN),
+    )
+    talk += [Message(role="assistant", tool_calls=tuple(work.calls)), Message(role="tool", content=work.rows)]
+    return work.model.answer(
+        chat_messages(talk), max_tokens=work.turn.limits.answer_tokens, seconds=work.left(), usage=work.usage
+    )
+
+
+def _sentences(pieces: Iterator[str]) -> Iterator[str]:
+    """Cut a stream of text into sentences, each as soon as it is whole."""
+    held = ""
+    for piece in pieces:
+        held += piece
+        while (cut := grounding.sentence_end(held)) is not None:
+            yield " ".join(held[:cut].split())
+            held = held[cut:]
+    # What the token limit cut off in the middle is no sentence, and is not shown.
+    if held.strip() and held.rstrip()[-1] in ".!?":
+        yield " ".join(held.split())
+
+
+def _say(work: Work, write: Write, raw: str, *, source: Any) -> None:
+    work.raw.append(raw)
+    work.sources.append(source)
+    write(Said(sentence=grounding.readable(raw, _spoken_rows(work)), source=source))
+
+
+def _spoken_rows(work: Work) -> dict[int, Recommendation]:
+    if work.looked is not None and not (work.new_list and work.looked.kind != "details"):
+        return dict(zip(work.looked.positions, work.looked.recommendations, strict=True))
+    return dict(enumerate(work.shown or work.turn.shown, start=1))
+
+
+def plain_sentences(work: Work) -> list[str]:
+    """Say a list or a look in code's own words."""
+    if work.looked is not None:
+        tell = {
+            "explain": plain.explained,
+            "why_not": plain.explained,
+            "details": plain.detailed,
+            "compare": plain.compared,
+        }
+        sentences = tell[work.looked.kind](work.looked)
+        if not work.requests:
+            return sentences
+        return sentences + plain.listed(work.shown, requests=work.requests)
+    return plain.listed(work.shown, requests=work.requests)
+
+
+def _rows(work: Work) -> str:
+    parts = []
+    if work.looked is not None:
+        parts.append(plain.looked_rows(work.looked))
+    if work.requests:
+        parts.append(plain.list_rows(work.shown, requests=work.requests, notes=work.notes))
+    elif work.notes:
+        parts.append("none\n" + "\n".join(f"note: {note}" for note in work.notes))
+    for outcome in work.outcomes:
+        if isinstance(outcome, CartEdit):
+            parts.append(f"cart: {outcome.action}, {len(work.cart)} in it")
+        elif isinstance(outcome, MemoryEdit):
+            parts.append(f"memory: {outcome.action}")
+        elif isinstance(outcome, Question):
+            parts.append("asked")
+        elif isinstance(outcome, Problem):
+            parts.append("not possible")
+        elif isinstance(outcome, Line):
+            parts.append("talk")
+    return "\n".join(parts) or "nothing"
+
+
+def _code_sentences(work: Work, write: Write) -> list[str]:
+    """Say what needs no model: questions, notes, the cart, memory, and talk that is not about items."""
+    out = [note for note in work.notes]
+    for outcome in work.outcomes:
+        match outcome:
+            case Problem(text=text):
+                out.append(text)
+            case Question(text=text, options=options):
+                write(Asked(question=text, options=options))
+                out.append(text)
+            case Line(topic=topic):
+                out.append(plain.line(topic, turn_number=len(work.history)))
+            case CartEdit():
+                out += _cart_sentences(work, outcome)
+            case MemoryEdit():
+                out += _memory_sentences(work, outcome)
+            case _:
+                pass
+    return out
+
+
+def _apply(work: Work, write: Write) -> None:
+    """Make the changes of cart and memory, in the workspace; `keep` puts them on disk."""
+    limits = work.turn.limits
+    for outcome in work.outcomes:
+        if isinstance(outcome, CartEdit) and outcome.action != "show":
+            work.cart = changed_cart(work.cart, outcome, most_items=limits.cart_items, most_of_one=limits.cart_quantity)
+            write(CartChanged(items=work.cart))
+        elif isinstance(outcome, MemoryEdit) and outcome.action != "show":
+            work.memories = changed_memory(work.memories, outcome, most=limits.memories)
+
+
+def changed_cart(
+    cart: Sequence[tuple[str, int]], edit: CartEdit, *, most_items: int, most_of_one: int
+) -> tuple[tuple[str, int], ...]:
+    """Give the cart after an edit; more than `most_items` kinds or `most_of_one` of one are not taken.
+
+    >>> changed_cart([("a", 1)], CartEdit(action="add", items=(("b", 2),)), most_items=9, most_of_one=9)
+    (('a', 1), ('b', 2))
+    """
+    if edit.action == "clear":
+        return ()
+    held = dict(cart)
+    for item_id, quantity in edit.items:
+        if edit.action == "add" and (item_id in held or len(held) < most_items):
+            held[item_id] = min(held.get(item_id, 0) + quantity, most_of_one)
+        elif edit.action == "remove" and item_id in held:
+            left = held[item_id] - quantity if quantity else 0
+            held[item_id] = left
+            if left <= 0:
+                del held[item_id]
+    return tuple(held.items())
+
+
+def changed_memory(memories: Sequence[Memory], edit: MemoryEdit, *, most: int) -> tuple[Memory, ...]:
+    """Give what is remembered after an edit; the oldest goes when there is no room."""
+    if edit.action == "forget":
+        if edit.text.lower() in ("all", "everything"):
+            return ()
+        return tuple(memory for memory in memories if not _same(memory.text, edit.text))
+    fresh = Memory(memory_id=0, kind=edit.kind, text=edit.text, item_ids=edit.item_ids)
+    kept = [m for m in memories if m.text.lower() != edit.text.lower() or (m.kind == "note") != (edit.kind == "note")]
+    return tuple([*kept, fresh][-most:])
+
+
+def _same(held: str, named: str) -> bool:
+    return (
+        contains(held, named)
+        or contains(named, held)
+        or any(contains(held, word) for word in named.split() if len(word) > 3)
+    )
+
+
+def _cart_sentences(work: Work, edit: CartEdit) -> list[str]:
+    items = work.turn.shop.catalog.items
+    cart = [(items[item_id], quantity) for item_id, quantity in work.cart if item_id in items]
+    names = [items[item_id].title for item_id, _ in edit.items if item_id in items]
+    listed = " and ".join(names) if len(names) < 3 else ", ".join(names[:-1]) + " and " + names[-1]
+    if edit.action == "add":
+        quantity = edit.items[0][1] if edit.items else 1
+        if any(item_id not in dict(work.cart) for item_id, _ in edit.items):
+            return [
+                f"The cart is full at {work.turn.limits.cart_items} items, so not everything went in.",
+                plain.cart_text(cart),
+            ]
+        return [f"Added {f'{quantity} x ' if quantity > 1 else ''}{listed}.", plain.cart_text(cart)]
+    if edit.action == "remove":
+        return [f"Took out {listed}.", plain.cart_text(cart)]
+    if edit.action == "clear":
+        return ["Your cart is empty now."]
+    lines = [f"{quantity} x {item.title}, {plain.price_text(item)}" for item, quantity in cart]
+    return [plain.cart_text(cart), *([("; ".join(lines)) + "."] if lines else [])]
+
+
+def _memory_sentences(work: Work, edit: MemoryEdit) -> list[str]:
+    words = {"like": "you like", "dislike": "you don't like", "avoid": "to leave out", "note": "noted:"}
+    if edit.action == "show":
+        if not work.memories:
+            return [
+                "I remember nothing about you beyond past purchases."
+                if work.turn.user_id
+                else "I remember nothing about you."
+            ]
+        return ["I remember: " + "; ".join(f"{words[m.kind]} {m.text}" for m in work.memories) + "."]
+    if edit.action == "forget":
+        gone = len(work.turn.memories) - len(work.memories)
+        if not gone:
+            return [
+                f"I had nothing remembered about {edit.text}." if edit.text != "all" else "I had nothing remembered."
+            ]
+        return ["Forgotten, all of it." if not work.memories else f"Forgotten: {edit.text}."]
+    sentence = {
+        "like": f"I'll remember that you like {edit.text}.",
+        "dislike": f"I'll remember that you don't like {edit.text}.",
+        "avoid": f"I'll keep {edit.text} out of your lists.",
+        "note": f"Noted: {edit.text}.",
+    }[edit.kind]
+    return [sentence]
+
+
+# keep
+
+
+def keep(work: Work, write: Write) -> None:
+    """Put together what is kept of the turn: its messages, the list and the wish."""
+    rows = [
+        {**recommendation_to_json(r, position=n), "reason": plain.reason(r)} for n, r in enumerate(work.shown, start=1)
+    ]
+    wish: dict[str, Any] = {}
+    for request in work.requests:
+        wish |= wish_to_json(request.wish)
+    wish.pop("exclude_ids", None)
+    wish.pop("item_ids", None)
+    evidence: dict[str, Any] = {
+        "wish": wish,
+        "labels": [request.label for request in work.requests],
+        "items": rows,
+        "about": [r.item.item_id for r in work.looked.recommendations] if work.looked else [],
+        "cart": [list(entry) for entry in work.cart],
+        "notes": work.notes,
+        "raw": " ".join(_own_words(work)),
+        "sentences": len(work.raw),
+        "source": work.sources,
+        "replaced": work.replaced,
+        "model_away": work.model_away,
+    }
+    if work.looked is not None:
+        evidence["looked"] = [
+            recommendation_to_json(r, position=n)
+            for n, r in zip(work.looked.positions, work.looked.recommendations, strict=True)
+        ]
+    spoken = _spoken_rows(work)
+    usage = {
+        "llm_calls": work.usage.llm_calls,
+        "prompt_tokens": work.usage.prompt_tokens,
+        "completion_tokens": work.usage.completion_tokens,
+        "model_seconds": round(work.usage.model_seconds, 4),
+        "turn_seconds": round(time.monotonic() - work.started, 4),
+    }
+    if work.first_list_seconds is not None:
+        usage["first_list_seconds"] = round(work.first_list_seconds, 4)
+    messages = (
+        work.user_message,
+        Message(role="assistant", tool_calls=tuple(work.calls)),
+        Message(role="tool", content=work.rows),
+        Message(
+            role="assistant",
+            content=" ".join(grounding.readable(sentence, spoken) for sentence in work.raw),
+            items=tuple(r.item.item_id for r in work.shown),
+            acts=tuple(work.acts),
+            evidence=evidence,
+            usage=usage,
+        ),
+    )
+    work.kept = {
+        "messages": messages,
+        "shown": rows,
+        "new_list": work.new_list,
+        "request": work.requests[0] if work.requests else _failed_request(work),
+    }
+    write(Finished(messages=messages, quick_replies=tuple(quick_replies(work))))
+
+
+def _own_words(work: Work) -> list[str]:
+    """Give what the model reads later as its own reply: its sentences, or code's where it said nothing."""
+    own = [sentence for sentence, source in zip(work.raw, work.sources, strict=True) if source == "model"]
+    return own or work.raw
+
+
+def _failed_request(work: Work) -> Request | None:
+    return next((outcome.request for outcome in work.outcomes if isinstance(outcome, Pool)), None)
+
+
+QUICK: dict[str, ToolCall] = {
+    "Cheaper": ToolCall(name="similar_items", arguments={"than": "cheaper"}),
+    "Store brand": ToolCall(name="search_catalog", arguments={"brand": "store brand"}),
+    "Something else": ToolCall(name="search_catalog", arguments={"more": True}),
+    "Why the first one?": ToolCall(name="explain", arguments={"position": 1}),
+    "Show my cart": ToolCall(name="update_cart", arguments={"action": "show"}),
+    "My usual shop": ToolCall(name="recommend", arguments={"bought": "again"}),
+    "Something new": ToolCall(name="recommend", arguments={"bought": "new"}),
+    "Goes with my cart": ToolCall(name="goes_with", arguments={}),
+}
+
+
+def quick_replies(work: Work) -> list[str]:
+    """Offer what is likely next; each is a call that is known, so that it needs no planning."""
+    question = next((outcome for outcome in work.outcomes if isinstance(outcome, Question)), None)
+    if question is not None:
+        return list(question.options)
+    if work.new_list:
+        brand = work.turn.shop.catalog.resolve_brand("store brand")
+        return ["Cheaper", *(["Store brand"] if brand is not None else []), "Something else", "Why the first one?"]
+    if "cart" in work.acts and work.cart:
+        return ["Goes with my cart", "Show my cart"]
+    return ["My usual shop", "Something new"] if work.turn.user_id else ["Something new"]
