@@ -62,13 +62,12 @@ def stems(text: str) -> list[str]:
 def stem(word: str) -> str:
     """Fold a lower-case word and its plural to the same text.
 
-    >>> [stem(word) for word in ("cookies", "cookie", "shoes", "shoe", "peaches", "loaves", "glass", "pies")]
-    ['cooky', 'cooky', 'sho', 'sho', 'peach', 'loaf', 'glass', 'pie']
+    >>> [stem(word) for word in ("cookies", "cookie", "shoes", "shoe", "peaches", "loaves", "glass", "pies", "kids'")]
+    ['cooky', 'cooky', 'sho', 'sho', 'peach', 'loaf', 'glass', 'pie', 'kid']
     """
     if word in _IRREGULAR:
         return _IRREGULAR[word]
-    if word.endswith("'s"):
-        word = word[:-2]
+    word = word.removesuffix("'s").strip("'")
     # Both "cookies" and "cookie" end as "cooky": a singular in -ie, -oe, … is folded as its plural is.
     for ending, kept in (("ies", "y"), ("oes", "o"), ("ches", "ch"), ("shes", "sh"), ("sses", "ss"), ("xes", "x")):
         if word.endswith(ending) and len(word) > len(ending) + 1:
