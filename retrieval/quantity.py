@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from retrieval.records import Item
+
 # Every unit that is understood, as (canonical unit, how many of those); one canonical unit a dimension.
 _UNITS: dict[str, tuple[str, float]] = {
     "oz": ("oz", 1),
@@ -84,7 +86,7 @@ _BARE = re.compile(rf"(?<![a-z0-9])({_UNITS_RE})(?![a-z0-9])")
 # "12 pk/12 oz", "12pk 12 oz", "12/12 oz", "6 x 1.5 l", "2-8 oz", "pack of 6, 12 oz"
 _PACK = r"(?:ct|cts|count|pk|pks|p|pack|packs|pcs|pc|cans|bottles|bars|bags|rolls)"
 _MANY = re.compile(
-    rf"(?<![\w./])(?:pack of )?(\d+)[\s-]*(?:{_PACK}\s*(?:of|x|/|,|-)?|x|/|-)\s*({_NUMBER})[\s-]*({_UNITS_RE})(?![a-z0-9])"
+    rf"(?<![\w./])(\d+)[\s-]*(?:{_PACK}\s*(?:of|x|/|,|-)?|x|/|-)\s*({_NUMBER})[\s-]*({_UNITS_RE})(?![a-z0-9])"
 )
 _MANY_AFTER = re.compile(rf"(?<![\w.])({_NUMBER})[\s-]*({_UNITS_RE})\s*(?:/|,|x)?\s*(\d+)[\s-]*{_PACK}(?![a-z0-9])")
 _FRACTIONS = {"1/2", "1/3", "2/3", "1/4", "3/4", "1/8", "3/8", "5/8", "7/8"}
@@ -117,14 +119,17 @@ def parse_quantity(text: str) -> Quantity | None:
     (16.9, 'fl oz', 'ct')
     >>> parse_quantity("a dozen eggs").amount, parse_quantity("1 1/2 lb").amount, parse_quantity("2 dozen").amount
     (12.0, 24.0, 24.0)
-    >>> parse_quantity("something big") is None, parse_quantity("under 5 dollars") is None
-    (True, True)
+    >>> parse_quantity("something big"), parse_quantity("under 5 dollars"), parse_quantity("put 2 in the cart")
+    (None, None, None)
     """
     text = re.sub(r"\s+", " ", text.lower().replace("½", " 1/2").replace("¼", " 1/4").replace("¾", " 3/4"))
-    text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text).strip(" .")
+    text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text).strip().rstrip(".")
     for word in sorted(_WORDS, key=len, reverse=True):
         text = re.sub(rf"\b{word}\b(?=[ -](?:a )?(?:{_UNITS_RE})\b)", _WORDS[word], text)
     text = re.sub(r"(\d)[ -]?a (?=gallon|dozen|pint|pound)", r"\1 ", text)
+    text = re.sub(r"pack of (\d+)", r"\1 pack", text)
+    # "2 in the cart" is no length; "9 in pan" and "54 in" are.
+    text = re.sub(r"(\d) in(?= (?:my|the|this|that|a|all|total|stock|each)\b)", r"\1", text)
     if match := _MANY.search(text):
         count, each, unit = int(match[1]), match[2], _UNIT[match[3]]
         written = f"{match[1]}/{each}"
@@ -142,6 +147,19 @@ def parse_quantity(text: str) -> Quantity | None:
         if unit in {"gallon", "dozen", "pint", "quart", "litre", "lb"} and (len(match[1]) > 1 or text == match[1]):
             return _quantity(1.0, unit)
     return None
+
+
+def item_quantity(item: Item) -> Quantity | None:
+    """Read how much one of an item is, from its attribute `shown_size` where it has one, else from `size`.
+
+    The default shop's raw `size` may be that of the case ("40 LB" of bananas); its `shown_size` is "" there.
+
+    >>> item_quantity(Item(item_id="1", title="Bananas", attributes={"size": "40 LB", "shown_size": ""}))
+    >>> item_quantity(Item(item_id="2", title="Cheese", attributes={"size": "8 OZ"}))
+    Quantity(amount=8.0, unit='oz', pack=1)
+    """
+    stated = item.attributes.get("shown_size", item.attributes.get("size"))
+    return parse_quantity(stated) if isinstance(stated, str) else None
 
 
 def same_size(a: Quantity | str | None, b: Quantity | str | None, tolerance: float = 0.05) -> bool:
@@ -172,12 +190,16 @@ def _close(a: float, b: float, tolerance: float) -> bool:
 
 
 def _number(text: str) -> float:
+    if re.search(r"/0+$", text.strip()):
+        return 0.0
     whole, _, part = text.strip().replace("-", " ").partition(" ")
     if part:
         return float(int(whole) + Fraction(part))
     return float(Fraction(whole)) if "/" in whole else float(whole)
 
 
-def _quantity(amount: float, unit: str, *, pack: int = 1) -> Quantity:
+def _quantity(amount: float, unit: str, *, pack: int = 1) -> Quantity | None:
+    if amount <= 0:
+        return None
     canonical, factor = _UNITS[unit]
     return Quantity(amount=round(amount * factor, 6), unit=canonical, pack=pack)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import importlib.util
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retrieval.quantity import parse_quantity
-from retrieval.records import Item, ShopError
+from retrieval.product_names import category_names, name_of, readable_size
+from retrieval.records import AttributeValue, Item, ShopError
 from retrieval.source_files import Source
 
 if TYPE_CHECKING:
@@ -44,21 +41,6 @@ _BRAND_NAMES = {"National": "Name brand", "Private": "Store brand"}
 _PRODUCE_DEPARTMENTS = {"PRODUCE", "FROZEN GROCERY", "TRAVEL & LEISURE", "CHEF SHOPPE"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Name:
-    """How people call a product type: the kind (head noun last), qualifiers, other names, a plain note.
-
-    `pack` is a qualifier that is left out where the size itself says how many are in the pack.
-    """
-
-    kind: str
-    qualifier: str = ""
-    also: str = ""
-    note: str = ""
-    pack: str = ""
-    by_hand: bool = True
-
-
 def read_completejourney() -> Source:
     """Read and clean the packaged data: about 8,200 items, 1.39 million purchase lines, in seconds.
 
@@ -87,8 +69,8 @@ def read_completejourney() -> Source:
     households = lines.groupby("number")["household_id"].nunique()
     kept = households.index[households >= MIN_HOUSEHOLDS]
     rare = ~lines["number"].isin(kept)
-    for why, count in reason[reason != ""].value_counts().items():
-        counts[f"lines dropped: {why}"] = int(count)
+    for name, count in reason[reason != ""].value_counts().items():
+        counts[f"lines dropped: {name}"] = int(count)
     counts[f"lines dropped: item bought by fewer than {MIN_HOUSEHOLDS} households"] = int(rare.sum())
     lines = lines[~rare]
     counts["lines kept"] = len(lines)
@@ -122,168 +104,82 @@ def item_id(department: str, category: str, product_type: str, size: str, brand_
     return "i" + hashlib.blake2s(key.encode(), digest_size=4).hexdigest()
 
 
-def read_names() -> dict[tuple[str, str, str], Name]:
-    """Read the hand-written table: (department, category, type) to how people call it."""
-    out = {}
-    for row in _table("completejourney.csv"):
-        key = (row["department"], row["category"], row["type"])
-        out[key] = Name(
-            kind=row["name"], qualifier=row["qualifier"], also=row["also"], note=row["note"], pack=row["pack"]
+def _items(rows: pd.DataFrame) -> list[Item]:
+    products = [_Product(*row) for row in rows[[*KEY, "price"]].itertuples(index=False, name=None)]
+    titles = [name_of(*product.key).title(product.shown_size) for product in products]
+    # The tier is in a title where the shopper has a choice of tiers, and always for a store brand.
+    private = {(product.category, title) for product, title in zip(products, titles, strict=True) if product.is_private}
+    out = []
+    for product, title in zip(products, titles, strict=True):
+        if product.is_private:
+            title += ", store brand"
+        elif (product.category, title) in private:
+            title += ", name brand"
+        attributes: dict[str, AttributeValue] = {
+            "department": product.department,
+            "category": product.category,
+            "type": product.type,
+            "size": product.size,
+            "brand_tier": product.brand_tier,
+        }
+        if product.size:
+            attributes["shown_size"] = product.shown_size
+        if product.age_restricted:
+            attributes["age_restricted"] = "yes"
+        out.append(
+            Item(
+                item_id=item_id(*product.key, product.size, product.brand_tier),
+                title=title,
+                description=name_of(*product.key).description,
+                categories=category_names(product.department, product.category),
+                brand=_BRAND_NAMES.get(product.brand_tier, product.brand_tier),
+                price=product.price,
+                attributes=attributes,
+            )
         )
     return out
 
 
-def read_categories() -> dict[tuple[str, str], str]:
-    """Read the hand-written table: (department, category) to the words on the shelf; "" stands for the department."""
-    return {(row["department"], row["category"]): row["name"] for row in _table("categories.csv")}
+@dataclass(frozen=True, slots=True)
+class _Product:
+    """One collapsed product, in the package's own words."""
 
+    department: str
+    category: str
+    type: str
+    size: str
+    brand_tier: str
+    price: float
 
-def readable_size(size: str) -> str:
-    """Write a pack size for people; "" when the label does not say a size.
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return (self.department, self.category, self.type)
 
-    >>> [readable_size(size) for size in ("8 OZ", "12PK 12 OZ", "1 GA", "2 L BTL", "L    5.5 OZ", "8 1/2 OZ", ".5 L")]
-    ['8 oz', '12 x 12 oz', '1 gallon', '2 litres', '5.5 oz', '8 1/2 oz', '0.5 litre']
-    >>> [readable_size(size) for size in ("974246  PK", "CTN", "1 CT", "3/.25 OZ", "1/2 GAL", "24 CT", "405.6 OZ")]
-    ['', '', '', '3 x 0.25 oz', '1/2 gallon', '24 count', '24 x 16.9 oz']
-    """
-    text = _SIZE_FIXES.get(size.strip())
-    if text is not None:
-        return text
-    text = re.sub(r"\s+", " ", size.strip().upper())
-    text = re.sub(r"^(?:[LNBR] ?(?=[\d.]+[ /]))", "", text)
-    text = re.sub(r"\((\d+) ?SL\)|\(\d+ ?OZ\)|[*]$", "", text).strip()
-    text = re.sub(r"^\(\d+\) ", "", text)
-    if re.search(r"\d{6}", text):
-        return ""
-    if match := re.fullmatch(rf"{_COUNT}(?: ?(?:{_PIECES}) ?[-/ X]? ?| ?[-/X] ?){_AMOUNT} ?{_MEASURE}", text):
-        count, amount, unit = match[1], match[2], match[3]
-        if f"{count}/{amount}" not in {"1/2", "3/4", "1/3"}:
-            return _each(count, amount, unit)
-    if match := re.fullmatch(rf"{_AMOUNT} ?{_MEASURE} ?/? ?{_COUNT} ?(?:{_PIECES})", text):
-        return _each(match[3], match[1], match[2])
-    if match := re.fullmatch(rf"{_AMOUNT} ?{_MEASURE}(?: (?:{_WRAPPINGS}))?", text):
-        return _amount(match[1], match[2])
-    if match := re.fullmatch(r"(\d+) ?(CT|PK|PKS|P|PC|PCS)(?: (?:FM|TUB|REFILL?))?", text):
-        if match[1] == "1":
+    @property
+    def is_private(self) -> bool:
+        return self.brand_tier == "Private"
+
+    @property
+    def age_restricted(self) -> bool:
+        return (
+            self.department in _AGE_DEPARTMENTS
+            or self.category in _AGE_CATEGORIES
+            or any(word in self.type for word in _AGE_TYPES)
+        )
+
+    @property
+    def shown_size(self) -> str:
+        if self.department in _PRODUCE_DEPARTMENTS and is_case_size(self.category, self.size, price=self.price):
             return ""
-        return f"{match[1]} {'count' if match[2] == 'CT' else 'pieces' if match[2].startswith('PC') else 'pack'}"
-    if match := re.fullmatch(r"(?:1 )?(GA|GAL|GALON|PT|QT|DZ|DOZ|L)", text):
-        return _amount("1", match[1])
-    return ""
+        return readable_size(self.size)
 
 
-_COUNT = r"(\d{1,3})"
-_PIECES = r"PK|CT|P|PC|PCS|BAR"
-_AMOUNT = r"(\d+ \d+/\d+|\d+-\d+/\d+|\d+/\d+|\d*\.\d+|\d+\.?)"
-_MEASURE = (
-    r"(OZS?\.?|O|Z|0 Z|FL OZ|LBS?|GAL|GA|GALON|PT|QT|ML|LT|L|DZ|DOZ|SQ FT|FT|IN|LOADS?|LDS?|USES?|STEMS?|SHEETS?|GM?|CUPS?)"
-)
-_WRAPPINGS = r"CAN|CN|BTL|PET|PLST|BAG|BOX|NR|LNNR|LN BT|TRAY|POUCH|LOOSE|JUMBO|AERO|AEROS"
-_UNIT_NAMES = {
-    "OZ": "oz",
-    "FL OZ": "fl oz",
-    "LB": "lb",
-    "GAL": "gallon",
-    "PT": "pint",
-    "QT": "quart",
-    "ML": "ml",
-    "L": "litre",
-    "DZ": "dozen",
-    "SQ FT": "sq ft",
-    "FT": "ft",
-    "IN": "in",
-    "LOAD": "load",
-    "USE": "use",
-    "STEM": "stem",
-    "SHEET": "sheet",
-    "G": "g",
-    "CUP": "cup",
-}
-_UNIT_SPELLINGS = {"OZS": "OZ", "OZS.": "OZ", "O": "OZ", "Z": "OZ", "0 Z": "OZ", "LBS": "LB", "GA": "GAL", "GALON": "GAL"} | {
-    "LT": "L", "DOZ": "DZ", "LOADS": "LOAD", "LD": "LOAD", "LDS": "LOAD", "USES": "USE", "STEMS": "STEM", "GM": "G",
-    "SHEETS": "SHEET", "CUPS": "CUP",
-}
-# Sizes that a rule would read wrongly, seen by eye.
-_SIZE_FIXES = {
-    "405.6 OZ": "24 x 16.9 oz",
-    "2416.9 OZ": "24 x 16.9 oz",
-    "101.4 OZ": "6 x 16.9 oz",
-    "201.60 OZ": "201.6 oz",
-    "15 00 OZ": "15 oz",
-    "5.3 OZ/PCH": "5.3 oz",
-    "FNPK/3.55 O": "3.55 oz",
-    "PK/2.5 OZ": "2.5 oz",
-    "12 PK/300 OZ": "",
-    "2.53 Z/10 QT": "2.53 oz",
-    "2 QT/.19 OZ": "0.19 oz",
-    "2 QT/.25 OZ": "0.25 oz",
-    "8 QT/2 LB": "2 lb",
-    "80 OZ/10 IN": "80 oz",
-    "8 IN/17.5 OZ": "17.5 oz",
-    "12 IN/20 OZ": "20 oz",
-    "2 LB(32 OZ)": "2 lb",
-    "8 OZ(6)": "8 oz",
-    "12 OZ/12 PK": "12 x 12 oz",
-    "12 PK/11.2": "12 x 11.2 oz",
-    "12 CT/16.5": "12 count",
-    "2.11 OZ/12": "2.11 oz",
-    "120 LD/211 Z": "120 loads",
-    "120 CT/81 MG": "120 count",
-    "32 CT/81 MG": "32 count",
-    "3 X5 100 CT": "100 count",
-    "6 X9 IN": "6 x 9 in",
-    "22 X28 IN": "22 x 28 in",
-    "400 SPD 2 PK": "2 pack",
-    "6 CT - 6 LB": "6 count",
-    "15 PK/46.5 Z": "15 pack",
-    "8 PK/24.8 OZ": "8 pack",
-    "3 T-4 T/40 CT": "40 count",
-    "MED/30 PK": "30 pack",
-    "13 GAL/37 CT": "37 count, 13 gallon",
-    "30 CT/30 GAL": "30 count, 30 gallon",
-    "20 CT/13 GAL": "20 count, 13 gallon",
-    "24 CT/13 GAL": "24 count, 13 gallon",
-    "13 CT/GAL": "13 count, 1 gallon",
-    "10 CT/GAL": "10 count, 1 gallon",
-    "15 CT/QT": "15 count, 1 quart",
-    "18 CT/QT": "18 count, 1 quart",
-    "1 KIT/10 CT": "10 count",
-    "160 CT 3 PK": "3 x 160 count",
-    "3 PK/100 CT": "3 x 100 count",
-    "4/4.5 OZ": "4 x 4.5 oz",
-    "3/4 OZ": "3/4 oz",
-    "1/3 OZ": "1/3 oz",
-    "LARGE": "large",
-    "SMALL": "small",
-    "MED": "medium",
-    "MINI": "mini",
-    "SOFT": "soft",
-    "HALF GAL": "1/2 gallon",
-    "24 OZ/ CAN": "24 oz",
-    "3.2 CUP/4 PK": "4 x 3.2 cups",
-    "6 USE": "6 uses",
-    "80 USE": "80 uses",
-    "120 USES": "120 uses",
-}
+def is_case_size(category: str, size: str, *, price: float) -> bool:
+    """Say whether a produce size is that of the case that it came in, not of what one price buys.
 
-
-def _each(count: str, amount: str, unit: str) -> str:
-    one = _amount(amount, unit)
-    return one if count == "1" else f"{count} x {one}"
-
-
-def _amount(amount: str, unit: str) -> str:
-    name = _UNIT_NAMES[_UNIT_SPELLINGS.get(unit, unit)]
-    number = amount.rstrip(".").replace("-", " ") if "/" in amount else f"{float(amount):g}"
-    many = name in {"litre", "gallon", "pint", "quart", "load", "use", "stem", "sheet", "cup"} and number not in _AT_MOST_ONE
-    return f"{number} {name}{'s' if many and not number.startswith('0.') else ''}"
-
-
-_AT_MOST_ONE = {"1", "1/2", "1/4", "3/4"}
-
-
-def _is_case_size(category: str, size: str, price: float) -> bool:
-    """Say whether a produce size is that of the case that it came in, not of what one price buys."""
+    >>> is_case_size("TROPICAL FRUIT", "40 LB", price=0.96), is_case_size("POTATOES", "5 LB", price=2.99)
+    (True, False)
+    """
     text = size.strip().upper()
     if category == "POPCORN":
         return False
@@ -339,108 +235,3 @@ def _interactions(lines: pd.DataFrame, ids: pd.Series) -> pd.DataFrame:
         }
     )
     return out.sort_values(["timestamp", "basket_id", "item_id"], kind="stable", ignore_index=True)
-
-
-def _items(rows: pd.DataFrame) -> list[Item]:
-    names, categories = read_names(), read_categories()
-    told = []
-    for row in rows.itertuples():
-        key = (row.department, row.product_category, row.product_type)
-        name = names.get(key) or _rule(row.product_category, row.product_type)
-        size = "" if _no_size(row) else readable_size(row.package_size)
-        told.append((row, name, size, _title(name, size)))
-    # The tier is in a title where the shopper has a choice of tiers, and always for a store brand.
-    private = {(row.product_category, title) for row, _, _, title in told if row.brand == "Private"}
-    out = []
-    for row, name, size, title in told:
-        if row.brand == "Private":
-            title += ", store brand"
-        elif (row.product_category, title) in private:
-            title += ", name brand"
-        attributes: dict[str, str | float | tuple[str, ...]] = {
-            "department": row.department,
-            "category": row.product_category,
-            "type": row.product_type,
-            "size": row.package_size,
-            "brand_tier": row.brand,
-        }
-        if size:
-            attributes["shown_size"] = size
-        if _is_age_restricted(row.department, row.product_category, row.product_type):
-            attributes["age_restricted"] = "yes"
-        department = categories.get((row.department, "")) or _sentence(row.department)
-        category = categories.get((row.department, row.product_category)) or _sentence(row.product_category)
-        out.append(
-            Item(
-                item_id=item_id(row.department, row.product_category, row.product_type, row.package_size, row.brand),
-                title=title,
-                description=_description(name),
-                categories=(department, category) if category and category != department else (department,),
-                brand=_BRAND_NAMES.get(row.brand, row.brand),
-                price=float(row.price),
-                attributes=attributes,
-            )
-        )
-    return out
-
-
-def _no_size(row: object) -> bool:
-    if row.department in _PRODUCE_DEPARTMENTS:  # type: ignore[attr-defined]
-        return _is_case_size(row.product_category, row.package_size, row.price)  # type: ignore[attr-defined]
-    return False
-
-
-def _title(name: Name, size: str) -> str:
-    quantity = parse_quantity(size) if size else None
-    counted = quantity is not None and (quantity.pack > 1 or quantity.unit == "ct")
-    return ", ".join(piece for piece in (name.kind, name.qualifier, "" if counted else name.pack, size) if piece)
-
-
-def _description(name: Name) -> str:
-    said = []
-    if name.also:
-        said.append(f"Also called {name.also}.")
-    if name.note:
-        said.append(name.note[0].upper() + name.note[1:].rstrip(".") + ".")
-    return " ".join(said)
-
-
-def _is_age_restricted(department: str, category: str, product_type: str) -> bool:
-    return (
-        department in _AGE_DEPARTMENTS
-        or category in _AGE_CATEGORIES
-        or any(word in product_type for word in _AGE_TYPES)
-    )
-
-
-def _table(name: str) -> list[Mapping[str, str]]:
-    file = resources.files("retrieval") / "names" / name
-    with file.open(encoding="utf-8", newline="") as lines:
-        return list(csv.DictReader(lines))
-
-
-# Rules for the types that nobody has named by hand yet.
-_WORDS = {
-    "FRZN": "frozen", "FRZ": "frozen", "FRE": "fresh", "REFRIG": "refrigerated", "CND": "canned", "CAN": "canned",
-    "BTL": "bottle", "DRNK": "drink", "DRNKS": "drinks", "SFT": "soft", "CARB": "carbonated", "JCE": "juice",
-    "CHIX": "chicken", "PREP": "prepared", "FD": "food", "FDS": "foods", "SW": "sweet", "GDS": "goods", "SS": "single serve",
-    "SGL": "single", "SV": "serve", "SNGL": "single", "SRV": "serve", "PK": "pack", "MLT": "multi", "VEG": "vegetable",
-    "PLSTC": "plastic", "FLVR": "flavoured", "FLVRD": "flavoured", "DECAF": "decaffeinated", "CHOC": "chocolate",
-    "MISC": "other", "HYGN": "hygiene", "FEM": "feminine", "DISP": "disposable", "BRD": "breaded", "RW": "raw",
-    "GRND": "ground", "CONC": "concentrate", "SUP": "super", "PREM": "premium", "SYRP": "syrup", "LOZNG": "lozenges",
-    "W": "with", "MULT": "multi", "WHL": "whole", "SAL": "salad", "SALD": "salad", "DRSNG": "dressing", "IMPORTED": "imported",
-    "XMAS": "christmas", "MENS": "men's", "LADIES": "women's", "BBQ": "barbecue", "VAC": "vacuum", "CATSUP": "ketchup",
-}  # fmt: skip
-_DROPPED = {"ALL", "OTHER", "BULK", "RTL", "ETC", "EX", "EXCEPT", "FS", "N", "S"}
-
-
-def _rule(category: str, product_type: str) -> Name:
-    """Name a type by rules: drop brackets and codes, write abbreviations out, sentence case."""
-    text = _sentence(re.sub(r"\([^)]*\)?", " ", product_type))
-    return Name(kind=text or _sentence(category) or "Other item", by_hand=False)
-
-
-def _sentence(text: str) -> str:
-    words = [_WORDS.get(word, word).lower() for word in re.findall(r"[A-Z0-9&'%]+", text.upper()) if word not in _DROPPED]
-    joined = " ".join(words).replace(" & ", " and ").strip(" &")
-    return joined[:1].upper() + joined[1:]
