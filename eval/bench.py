@@ -1,0 +1,271 @@
+"""Measure what a person waits for and what the machine must hold, and set it beside the targets."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from agent.conversation import Conversation, read_conversations, to_json
+from eval import environment, process_memory
+from eval.metrics import percentile
+from eval.replay import replay, write_whole
+from retrieval.records import ShopError
+
+GIB = 2**30
+Report = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A figure to reach: its name in `figures`, what it is, the most (or, with `least`, the least) it may be."""
+
+    figure: str
+    text: str
+    unit: str
+    bound: float
+    least: bool = False
+
+    def met(self, value: float | None) -> bool | None:
+        """Say whether a value reaches the target; None where nothing was measured."""
+        if value is None:
+            return None
+        return value >= self.bound if self.least else value <= self.bound
+
+
+TARGETS = (
+    Target(figure="prepare_seconds", text="Default shop prepared", unit="s", bound=240),
+    Target(figure="prepare_peak_gib", text="Memory while preparing (peak PSS)", unit="GiB", bound=3e9 / GIB),
+    Target(figure="page_ready_seconds", text="Page ready", unit="s", bound=60),
+    Target(figure="system_peak_gib", text="Whole system resident (peak PSS)", unit="GiB", bound=9e9 / GIB),
+    Target(figure="first_list_seconds_p50", text="First ranked list, p50", unit="s", bound=2.5),
+    Target(figure="turn_seconds_p50", text="Whole turn, p50", unit="s", bound=5),
+    Target(figure="turn_seconds_p95", text="Whole turn, p95", unit="s", bound=10),
+    Target(figure="llm_calls_max", text="Model calls in a turn, most", unit="", bound=2),
+    Target(figure="prompt_tokens_per_call", text="Mean prompt of a model call", unit="tokens", bound=1500),
+    Target(figure="own_seconds_p95", text="A turn's own work without the model, p95", unit="s", bound=0.15),
+)
+
+
+def run_bench(
+    *,
+    output: Path,
+    set_path: Path,
+    open_assistant: Callable[[], AbstractContextManager[Any]],
+    prepare_command: Sequence[str] | None = None,
+    page_command: Sequence[str] | None = None,
+    page_url: str = "http://127.0.0.1:7860/",
+    turns: int = 60,
+    seed: int = 0,
+    config: Mapping[str, Any] | None = None,
+    progress: Report | None = None,
+) -> dict[str, Any]:
+    """Measure preparing, starting and talking one after the other; write `bench.json` and `bench.md`, print the table.
+
+    `prepare_command` builds a shop in a fresh folder and ends; `page_command` serves the page at `page_url` until
+    it is interrupted; `open_assistant` gives the assistant with its model running under this process. A command
+    that is left out is not measured.
+
+    Raises:
+        ShopError: when a command fails or the page does not answer.
+    """
+    from rich.console import Console
+
+    def tell(text: str, share: float) -> None:
+        if progress is not None:
+            progress(text, share)
+
+    output.mkdir(parents=True, exist_ok=True)
+    figures: dict[str, float] = {}
+    if prepare_command is not None:
+        tell("Preparing the shop in a fresh folder", 0.0)
+        figures |= measure_prepare(prepare_command, log=output / "prepare.log")
+    if page_command is not None:
+        tell("Starting the page", 0.3)
+        figures |= measure_page(page_command, url=page_url, log=output / "page.log")
+    tell(f"Talking for {turns} turns", 0.5)
+    figures |= measure_turns(set_path, open_assistant=open_assistant, output=output, turns=turns, seed=seed)
+    record = {
+        "figures": {name: round(value, 4) for name, value in figures.items()},
+        "targets": [
+            {**asdict(target), "value": figures.get(target.figure), "met": target.met(figures.get(target.figure))}
+            for target in TARGETS
+        ],
+        "seed": seed,
+        "config": dict(config or {}),
+        "versions": environment.versions(),
+        "hardware": environment.hardware(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "git_hash": environment.git_hash(),
+    }
+    write_whole(output / "bench.json", json.dumps(record, indent=2) + "\n")
+    text = markdown(record)
+    write_whole(output / "bench.md", text)
+    Console().print(text, markup=False, highlight=False, soft_wrap=True)
+    return record
+
+
+def measure_prepare(command: Sequence[str], *, log: Path) -> dict[str, float]:
+    """Run the command to its end; give its seconds and the peak memory of all its processes."""
+    started = time.perf_counter()
+    with started_process(command, log=log) as process, process_memory.watched(process.pid) as peak:
+        code = process.wait()
+    seconds = time.perf_counter() - started
+    if code:
+        raise ShopError(f"Preparing failed with exit code {code}. See {log}")
+    return {"prepare_seconds": seconds, "prepare_peak_gib": peak.pss / GIB, "prepare_peak_rss_gib": peak.rss / GIB}
+
+
+def measure_page(command: Sequence[str], *, url: str, log: Path, deadline_s: float = 300) -> dict[str, float]:
+    """Start the page, wait until it answers, look at the memory of all its processes, and stop it."""
+    if _answers(url):
+        raise ShopError(f"Something answers at {url} already. Stop it, or measure with another port")
+    started = time.perf_counter()
+    with started_process(command, log=log) as process:
+        while not _answers(url):
+            if process.poll() is not None:
+                raise ShopError(f"The page ended with exit code {process.returncode} before it answered. See {log}")
+            if time.perf_counter() - started > deadline_s:
+                raise ShopError(f"The page did not answer at {url} within {deadline_s:.0f} s. See {log}")
+            time.sleep(0.2)
+        seconds = time.perf_counter() - started
+        time.sleep(2)
+        rss, pss = process_memory.held(process.pid)
+    return {"page_ready_seconds": seconds, "page_idle_gib": pss / GIB, "page_idle_rss_gib": rss / GIB}
+
+
+def measure_turns(
+    set_path: Path,
+    *,
+    open_assistant: Callable[[], AbstractContextManager[Any]],
+    output: Path,
+    turns: int,
+    seed: int,
+) -> dict[str, float]:
+    """Hold whole conversations of a set, drawn by seed, until `turns` user messages were answered.
+
+    A turn's own work is its time on the replayer's clock less the time spent in the model's calls.
+    """
+    chosen = draw(list(read_conversations(set_path)), turns=turns, rng=random.Random(seed))
+    subset = output / "set.jsonl"
+    write_whole(subset, "".join(json.dumps(to_json(one), ensure_ascii=False) + "\n" for one in chosen))
+    with process_memory.watched(os.getpid()) as peak, open_assistant() as assistant:
+        record = replay(
+            subset,
+            assistant=assistant,
+            items=assistant.shop.catalog.items,
+            bought=assistant.shop.history.bought,
+            output=output / "replay",
+            seed=seed,
+            fresh=True,
+        )
+    usages = [
+        dict(message.usage)
+        for conversation in read_conversations(output / "replay" / "conversations.jsonl")
+        for message in conversation.messages
+        if message.role == "assistant" and message.usage
+    ]
+    found = record["results"]
+    out = {
+        "turns": float(record["n"]["turns"]),
+        "conversations": float(record["n"]["conversations"]),
+        "system_peak_gib": peak.pss / GIB,
+        "system_peak_rss_gib": peak.rss / GIB,
+        "errors": float(found["errors"]),
+        "plain_rate": float(found["plain_rate"] or 0),
+    }
+    for name in ("first_list_seconds", "turn_seconds"):
+        for p in (50, 95):
+            if found[f"{name}_p{p}"] is not None:
+                out[f"{name}_p{p}"] = float(found[f"{name}_p{p}"])
+    calls = [float(usage.get("llm_calls", 0)) for usage in usages]
+    own = [max(0.0, usage["turn_seconds"] - usage.get("model_seconds", 0.0)) for usage in usages]
+    prompt = sum(usage.get("prompt_tokens", 0) for usage in usages)
+    return out | {
+        "llm_calls_per_turn": sum(calls) / len(calls),
+        "llm_calls_max": max(calls),
+        "prompt_tokens_per_turn": prompt / len(usages),
+        "prompt_tokens_per_call": prompt / sum(calls) if sum(calls) else 0.0,
+        "completion_tokens_per_turn": sum(usage.get("completion_tokens", 0) for usage in usages) / len(usages),
+        "own_seconds_p50": percentile(own, 50),
+        "own_seconds_p95": percentile(own, 95),
+    }
+
+
+def draw(conversations: Sequence[Conversation], *, turns: int, rng: random.Random) -> list[Conversation]:
+    """Draw whole conversations in random order until they hold at least `turns` user messages."""
+    out: list[Conversation] = []
+    count = 0
+    for one in rng.sample(list(conversations), len(conversations)):
+        if count >= turns:
+            break
+        out.append(one)
+        count += sum(message.role == "user" for message in one.messages)
+    return out
+
+
+def markdown(record: Mapping[str, Any]) -> str:
+    """Write a bench record as the table that goes into a README."""
+    hardware, figures = record["hardware"], record["figures"]
+    lines = ["| | measured | target | |", "|---|---:|---:|---|"]
+    for target in record["targets"]:
+        value = target["value"]
+        sign = "≥" if target["least"] else "≤"
+        shown = "not measured" if value is None else f"{value:.3g} {target['unit']}".strip()
+        mark = {True: "met", False: "missed", None: ""}[target["met"]]
+        lines.append(f"| {target['text']} | {shown} | {sign} {target['bound']:.3g} {target['unit']} | {mark} |")
+    machine = f"{hardware['processor']}, {hardware['cores']} cores, {hardware['memory_gib']} GiB"
+    if hardware.get("gpu"):
+        machine += f", {hardware['gpu']}"
+    lines += [
+        "",
+        f"{figures['turns']:.0f} turns of {figures['conversations']:.0f} conversations, seed {record['seed']}; {machine}; "
+        f"Python {record['versions']['python']}; commit {record['git_hash'] or 'unknown'}; {record['date']}.",
+        "",
+        "Versions: " + ", ".join(f"{name} {version}" for name, version in record["versions"].items()) + ".",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def started_process(command: Sequence[str], *, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a command in a group of its own, its output in `log`; interrupt the group and wait when the block ends."""
+    with log.open("wb") as out:
+        try:
+            process = subprocess.Popen(
+                list(command), stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        except OSError as error:
+            raise ShopError(f"Cannot start {command[0]}: {error.strerror or error}") from error
+        try:
+            yield process
+        finally:
+            for sent, patience in ((signal.SIGINT, 20), (signal.SIGTERM, 10), (signal.SIGKILL, 10)):
+                if process.poll() is not None:
+                    break
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, sent)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=patience)
+
+
+def _answers(url: str) -> bool:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
