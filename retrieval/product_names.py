@@ -16,14 +16,16 @@ from retrieval.quantity import parse_quantity
 class Name:
     """How people call a product type: the kind (head noun last), qualifiers, other names, a plain note.
 
-    `pack` is a qualifier that is left out where the size itself says how many are in the pack.
+    `pack` is a qualifier that is left out where the size itself says how many are in the pack. `also` are names for
+    the whole kind, `such_as` are things that go under it, of which an item is one, nobody knows which.
     """
 
     kind: str
     qualifier: str = ""
-    also: str = ""
-    note: str = ""
     pack: str = ""
+    also: str = ""
+    such_as: str = ""
+    note: str = ""
     by_hand: bool = True
 
     def title(self, size: str) -> str:
@@ -44,9 +46,13 @@ class Name:
 
     @property
     def description(self) -> str:
-        """Say the other names and the note, as sentences."""
-        said = [f"Also called {self.also}."] if self.also else []
-        return " ".join([*said, f"{self.note}."] if self.note else said)
+        """Say the other names, what goes under the kind, and the note, as sentences.
+
+        >>> Name(kind="Soda", also="pop, soft drink", note="For parties").description
+        'Also called pop, soft drink. For parties.'
+        """
+        said = (f"Also called {self.also}" * bool(self.also), f"Such as {self.such_as}" * bool(self.such_as), self.note)
+        return " ".join(f"{sentence}." for sentence in said if sentence)
 
 
 @cache
@@ -54,7 +60,12 @@ def read_names() -> Mapping[tuple[str, str, str], Name]:
     """Read the hand-written table: (department, category, type) to how people call it."""
     return {
         (row["department"], row["category"], row["type"]): Name(
-            kind=row["name"], qualifier=row["qualifier"], also=row["also"], note=row["note"], pack=row["pack"]
+            kind=row["name"],
+            qualifier=row["qualifier"],
+            pack=row["pack"],
+            also=row["also"],
+            such_as=row["such_as"],
+            note=row["note"],
         )
         for row in _table("completejourney.csv")
     }
