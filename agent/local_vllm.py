@@ -279,7 +279,7 @@ def arguments(serving: Serving, *, port: int) -> list[str]:
     if serving.gpu:
         given += ["--dtype", "auto"]
     else:
-        given += ["--enforce-eager"]
+        given += ["--dtype", cpu_dtype(), "--enforce-eager"]
     if serving.adapter:
         name, folder = serving.adapter
         given += [
@@ -309,6 +309,24 @@ def environment(serving: Serving) -> dict[str, str]:
         given["VLLM_CPU_KVCACHE_SPACE"] = str(kv_cache_gib(available_memory()))
         given["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, usable_cores()))
     return given
+
+
+def cpu_dtype() -> str:
+    """Choose what a CPU computes in: bfloat16 where it has instructions for it, else float32, which is then faster."""
+    return "bfloat16" if has_bfloat16(Path("/proc/cpuinfo").read_text(encoding="utf-8")) else "float32"
+
+
+def has_bfloat16(cpuinfo: str) -> bool:
+    """Say whether the processor that Linux describes multiplies bfloat16 matrices itself.
+
+    Without the instructions every product is converted first: on an EPYC 7003 prompts were read about five times
+    slower than in float32.
+
+    >>> has_bfloat16("flags : sse2 avx2 fma"), has_bfloat16("flags : avx512f avx512_bf16")
+    (False, True)
+    """
+    flags = {flag for row in cpuinfo.splitlines() if row.startswith(("flags", "Features")) for flag in row.split()}
+    return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def kv_cache_gib(available: int) -> int:
