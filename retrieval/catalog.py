@@ -1,0 +1,446 @@
+"""Find items by words: vectors and BM25 fused, hard wishes kept exactly, and the thing that is meant told from its namesakes."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.embedder import Embedder
+from retrieval.keeps import Keeps
+from retrieval.kinds import SURE, Kind, Kinds, Naming, vocabulary
+from retrieval.quantity import parse_quantity, same_size
+from retrieval.records import Candidate, Item
+from retrieval.vectors import Vectors, best, build, save
+from retrieval.vocabulary import Asked, fold
+from retrieval.wish import Wish, stems
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+Progress = Callable[[float], None]
+
+PHRASES = "kinds.npy"
+WORDS = "bm25"
+RRF_K = 60  # Cormack et al., 2009
+POOL = 300  # rows that each retriever proposes before fusion
+
+# Cosine of a query to a kind's name at which the name starts to fit, and at which it fits as if it were said.
+# Measured on tests/data/search_pairs.jsonl: see there.
+NEAR, SAME = 0.38, 0.80
+FLOOR = 0.3  # match below which an item is not worth showing
+FOCUSED = 0.62  # match from which the words plainly name a kind
+BESIDE = 0.88  # kinds within this share of the best one are meant too
+
+_TIERS = {
+    "Private": ("store brand", "store brands", "own brand", "own label", "house brand", "private label", "generic", "generics")
+    + ("no name", "off brand", "supermarket brand", "shop brand", "home brand", "value brand", "private"),
+    "National": ("name brand", "name brands", "national brand", "brand name", "big brand", "branded", "national", "major brand")
+    + ("well known brand", "famous brand", "real brand"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Understood:
+    """What a query was taken to mean: `match` of every item, and the rows of the kinds it plainly names."""
+
+    asked: Asked
+    vector: Floats
+    match: Floats
+    named: Floats  # match by words alone
+    kind_near: Floats  # cosine to the nearest name of each kind
+    focus: Ints | None
+
+
+class Catalog:
+    """The items of a shop, searchable; open one with `Catalog.open`.
+
+    `items` maps item ids to items in catalogue order, the order of every array here.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[Item],
+        *,
+        embedder: Embedder,
+        kinds: Kinds,
+        vectors: Vectors,
+        phrase_vectors: Floats,
+        words: Any,
+        prior: NDArray[Any] | None = None,
+    ) -> None:
+        self.items: Mapping[str, Item] = {item.item_id: item for item in items}
+        self.item_ids = tuple(self.items)
+        self.vectors = vectors
+        self._list = list(items)
+        self._row = {item_id: row for row, item_id in enumerate(self.item_ids)}
+        self._embedder = embedder
+        self._kinds = kinds
+        self._phrase_vectors = phrase_vectors
+        self._phrase_starts = np.searchsorted(np.asarray(kinds.phrase_kind), np.arange(len(kinds.names)))
+        self._phrases = {phrase: at for at, phrase in enumerate(kinds.phrases)}
+        self._quantities: dict[str, Any] = {}
+        self._words = words
+        self._keeps = Keeps(items, rows_with=kinds.rows_with)
+        self._vocabulary = vocabulary(kinds, knows=embedder.knows)
+        prior = np.zeros(len(items)) if prior is None else np.asarray(prior, dtype=np.float64)
+        self._prior = (prior / max(1.0, float(prior.max(initial=0.0)))).astype(np.float32)
+        self._understood: OrderedDict[str, Understood] = OrderedDict()
+        self.brands: Mapping[str, int] = _counts(item.brand for item in items if item.brand)
+        values: dict[str, dict[str, int]] = {}
+        for item in items:
+            for name, held in item.attributes.items():
+                for value in held if isinstance(held, tuple) else (held,):
+                    counts = values.setdefault(name, {})
+                    counts[str(value)] = counts.get(str(value), 0) + 1
+        self._values = values
+        self.attribute_names = tuple(values)
+        self._named_values: dict[tuple[str, ...], list[tuple[str, str]]] = {}
+        for name, held_values in values.items():
+            for value in held_values:
+                self._named_values.setdefault(fold(value), []).append((name, value))
+
+    @classmethod
+    def open(
+        cls, folder: Path, items: Sequence[Item], *, embedder: Embedder, prior: NDArray[Any] | None = None
+    ) -> Catalog:
+        """Open what `build_catalog` wrote; a damaged Chroma is made again in the background.
+
+        Args:
+            folder: The generation's folder.
+            items: The generation's items, in the order they were built in.
+            embedder: Turns queries into vectors; the one that the catalogue was built with.
+            prior: How often each item is bought; among items that match alike, the more bought come first.
+
+        Raises:
+            ValueError, OSError: when a file cannot be read or does not belong to these items.
+        """
+        import bm25s
+
+        kinds = Kinds(items)
+        phrase_vectors = np.load(folder / PHRASES, allow_pickle=False)
+        if phrase_vectors.shape != (len(kinds.phrases), embedder.dim):
+            raise ValueError(f"{PHRASES} holds {phrase_vectors.shape}, expected {len(kinds.phrases)} rows")
+        words = bm25s.BM25.load(str(folder / WORDS), allow_pickle=False, show_progress=False)
+        return cls(
+            items,
+            embedder=embedder,
+            kinds=kinds,
+            vectors=Vectors.open(folder, item_ids=[item.item_id for item in items]),
+            phrase_vectors=phrase_vectors,
+            words=words,
+            prior=prior,
+        )
+
+    def close(self) -> None:
+        """Let Chroma go."""
+        self.vectors.close()
+
+    def search(
+        self,
+        queries: Sequence[str],
+        *,
+        wish: Wish,
+        limit: int = 50,
+        bought: Callable[[str], bool] | None = None,
+    ) -> list[Candidate]:
+        """Find the items that fit the words and keep to the wish, best first; none when nothing fits.
+
+        Args:
+            queries: The need in words, the plainest wording first: the first that names a kind of thing decides
+                what is meant, the others only order what is found.
+            wish: Hard wishes; an item that breaks one never comes out.
+            limit: Most candidates to give.
+            bought: Says whether the shopper bought an item before; needed where the wish asks for it.
+
+        Returns:
+            Candidates with the sources "match" (0..1, comparable across queries), "dense" (cosine), "bm25" and
+            "rrf" (the fused rank score).
+        """
+        queries = [query for query in dict.fromkeys(query.strip() for query in queries) if query]
+        mask = self._keeps.mask(wish)
+        if not queries or not mask.any():
+            return []
+        understood = [self.understand(query) for query in queries]
+        leading = next((each for each in understood if each.focus is not None), None)
+        if leading is not None:
+            assert leading.focus is not None
+            rows = leading.focus[mask[leading.focus]]
+            match = leading.match
+        else:
+            match = np.max([each.match for each in understood], axis=0)
+            rows = np.flatnonzero((match >= FLOOR) & mask)
+        if not len(rows):
+            return []
+        fused = np.zeros(len(self._list), dtype=np.float32)
+        bm25 = np.zeros(len(self._list), dtype=np.float32)
+        for query, each in zip(queries, understood, strict=True):
+            lexical = self._lexical(each.asked)
+            bm25 = np.maximum(bm25, lexical)
+            fused += self._fuse(each, lexical, rows, filtered=len(rows) < len(self._list) // 2, query=query)
+        dense = self.vectors.within(understood[0].vector, rows)
+        # Match first, in steps that are felt; within a step the fused rank, then what more people buy.
+        order = np.lexsort((rows, -self._prior[rows], -fused[rows], -np.round(match[rows] / 0.05)))
+        out: list[Candidate] = []
+        for at in order:
+            row = int(rows[at])
+            item_id = self.item_ids[row]
+            if wish.bought != "any":
+                before = bool(bought and bought(item_id))
+                if before != (wish.bought == "again"):
+                    continue
+            sources = {
+                "match": float(match[row]),
+                "dense": float(dense[at]),
+                "bm25": float(bm25[row]),
+                "rrf": float(fused[row]),
+            }
+            out.append(Candidate(item_id=item_id, sources=sources))
+            if len(out) == limit:
+                break
+        return out
+
+    def similar(self, item_id: str, *, wish: Wish, limit: int = 50) -> list[Candidate]:
+        """Find items like one, the same kind of thing first; the item itself never comes out.
+
+        Returns:
+            Candidates with the sources "similar" (0..1) and "dense" (cosine to the item).
+        """
+        row = self._row.get(item_id)
+        if row is None:
+            return []
+        mask = self._keeps.mask(wish)
+        mask[row] = False
+        vector = self.vectors.array[row]
+        kind = int(self._kinds.of_item[row])
+        near, _ = self.vectors.nearest(vector, limit=max(POOL, 4 * limit))
+        rows = np.union1d(self._kinds.rows(kind), near)
+        rows = rows[mask[rows]]
+        if len(rows) < limit and mask.sum() > len(rows):
+            kept = np.flatnonzero(mask)
+            rows = kept[best(self.vectors.within(vector, kept), limit=limit)[0]]
+        dense = self.vectors.within(vector, rows)
+        item = self._list[row]
+        category = item.categories[-1] if item.categories else None
+        score = np.clip(dense, 0, 1) * 0.6
+        for at, other in enumerate(rows):
+            if self._kinds.of_item[other] == kind:
+                score[at] += 0.4
+            elif category is not None and category in self._list[other].categories:
+                score[at] += 0.25
+        order = np.lexsort((rows, -self._prior[rows], -np.round(score, 3)))[:limit]
+        return [
+            Candidate(
+                item_id=self.item_ids[int(rows[at])], sources={"similar": float(score[at]), "dense": float(dense[at])}
+            )
+            for at in order
+        ]
+
+    def kinds(self, query: str, *, limit: int = 5) -> list[Kind]:
+        """Say which kinds of thing the words mean, best first; `score` in 0..1."""
+        understood = self.understand(query)
+        kinds = self._kinds
+        out: list[Kind] = []
+        by_kind = np.zeros(len(kinds.names), dtype=np.float32)
+        np.maximum.at(by_kind, kinds.of_item, understood.match)
+        bought = np.zeros(len(kinds.names), dtype=np.float32)
+        np.add.at(bought, kinds.of_item, self._prior)
+        for kind in np.lexsort((-bought, -np.round(by_kind / 0.05)))[:limit]:
+            if by_kind[kind] < FLOOR:
+                break
+            out.append(
+                Kind(
+                    name=kinds.names[kind],
+                    category=kinds.categories[kind],
+                    item_ids=tuple(self.item_ids[row] for row in kinds.rows(int(kind))),
+                    score=float(by_kind[kind]),
+                )
+            )
+        return out
+
+    def focus(self, queries: Sequence[str]) -> frozenset[str] | None:
+        """Give the ids of the items that the words plainly name, by the first query that names any; else None."""
+        for query in queries:
+            understood = self.understand(query)
+            if understood.focus is not None:
+                return frozenset(self.item_ids[row] for row in understood.focus)
+        return None
+
+    def resolve_brand(self, text: str) -> tuple[str, str] | None:
+        """Say which field and value a brand's name stands for: a brand tier, or one of the shop's brands.
+
+        Returns:
+            ("attributes.brand_tier"-like attribute name without the prefix, value), ("brand", name), or None.
+        """
+        words = fold(text)
+        if not words:
+            return None
+        if "brand_tier" in self._values:
+            for tier, names in _TIERS.items():
+                if tier in self._values["brand_tier"] and words in {fold(name) for name in names}:
+                    return ("brand_tier", tier)
+        folded = {fold(brand): brand for brand in reversed(list(self.brands))}
+        if words in folded:
+            return ("brand", folded[words])
+        joined = "".join(words)
+        by_letters = {"".join(key): brand for key, brand in folded.items()}
+        if joined in by_letters:
+            return ("brand", by_letters[joined])
+        near = difflib.get_close_matches(joined, list(by_letters), n=1, cutoff=0.82) if len(joined) > 3 else []
+        return ("brand", by_letters[near[0]]) if near else None
+
+    def resolve_attribute(self, words: str) -> list[tuple[str, str]]:
+        """Give the (attribute, value) pairs that the words name exactly, after folding case and plurals."""
+        return list(self._named_values.get(fold(words), ()))
+
+    def sizes(self, text: str) -> tuple[str, ...]:
+        """Give the values of the attribute "size" that are the same size as the text says."""
+        wanted = parse_quantity(text)
+        if wanted is None:
+            return ()
+        if not self._quantities:
+            self._quantities = {value: parse_quantity(value) for value in self._values.get("size", {})}
+        return tuple(value for value, held in self._quantities.items() if same_size(wanted, held))
+
+    def understand(self, query: str) -> Understood:
+        """Take a query's words to what they mean in this shop; remembered."""
+        known = self._understood.get(query)
+        if known is None:
+            known = self._understand(query)
+            self._understood[query] = known
+            while len(self._understood) > 64:
+                self._understood.popitem(last=False)
+        return known
+
+    def _understand(self, query: str) -> Understood:
+        kinds = self._kinds
+        asked = self._vocabulary.read(query)
+        vector = self._vector(asked.text)
+        kind_near = np.maximum.reduceat(self._phrase_vectors @ vector, self._phrase_starts)
+        near = kind_near[kinds.of_item]
+        naming = kinds.named(asked)
+        focus = self._focus(naming, near)
+        match = naming.match
+        if asked.size:
+            fits = self._of_size(asked.size)
+            if focus is not None and fits[focus].any():
+                focus = focus[fits[focus]]
+            match = np.where(fits, match, 0.9 * match)
+        # Nothing names it: how near its kind's names are in meaning, and whether the item speaks of the words at all.
+        meant = np.clip((near - NEAR) / (SAME - NEAR), 0, 1)
+        told = self._evidence(asked)
+        match = np.maximum(match, (0.5 * meant + 0.25 * naming.held) * told)
+        return Understood(
+            asked=asked, vector=vector, match=match.astype(np.float32), named=naming.match, kind_near=kind_near, focus=focus
+        )
+
+    def _vector(self, text: str) -> Floats:
+        at = self._phrases.get(text)
+        return self._embedder.encode([text])[0] if at is None else self._phrase_vectors[at]
+
+    def _of_size(self, size: str) -> Mask:
+        """Say which items are of a size that was said."""
+        out = np.zeros(len(self._list), dtype=bool)
+        for value in self.sizes(size):
+            out[self._keeps.rows_of("size", value)] = True
+        return out
+
+    def _evidence(self, asked: Asked) -> float:
+        """Say how far nearness in meaning may be trusted: little where the thing itself is a word no item uses.
+
+        "Laptop" is nearer to "notebook paper" than "Tylenol" is to "pain reliever"; but a laptop is ordinary
+        English, and a shop that sold one would say so. An unknown name ("Tylenol") may be a brand.
+        """
+        if not asked.words or asked.head_end == 0:
+            return 1.0
+        head = asked.words[asked.head_end - 1]
+        if self._vocabulary.ordinary(head):
+            return 0.4
+        return 1.0
+
+    def _focus(self, naming: Naming, near: Floats) -> Ints | None:
+        """Give the rows of the kinds that are plainly meant: by name, or by a meaning as good as the name."""
+        trusted = (naming.match >= FOCUSED) | ((naming.match >= 0.45) & (near >= 0.6))
+        plain = np.where((naming.sure >= SURE * 0.9) & trusted, naming.match, 0.0)
+        top = float(plain.max(initial=0.0))
+        if top > 0:
+            return np.flatnonzero(plain >= BESIDE * top)
+        top = float(near.max(initial=0.0))
+        return np.flatnonzero(near >= 0.95 * top) if top >= SAME else None
+
+    def _lexical(self, asked: Asked) -> Floats:
+        if not asked.words:
+            return np.zeros(len(self._list), dtype=np.float32)
+        return np.asarray(self._words.get_scores(list(asked.words)), dtype=np.float32)
+
+    def _fuse(self, understood: Understood, lexical: Floats, rows: Ints, *, filtered: bool, query: str) -> Floats:
+        """Give every row its reciprocal rank score over the vector ranking and the BM25 ranking."""
+        out = np.zeros(len(self._list), dtype=np.float32)
+        if filtered:
+            # An exact scan of what is left is 5 to 13 times faster than Chroma's own filter, and exact (stack.md §5).
+            order, _ = best(self.vectors.within(understood.vector, rows), limit=POOL)
+            dense = rows[order]
+        else:
+            dense, _ = self.vectors.nearest(understood.vector, limit=POOL)
+        out[dense] += 1.0 / (RRF_K + 1 + np.arange(len(dense), dtype=np.float32))
+        by_words, scores = best(lexical[rows], limit=POOL)
+        by_words = rows[by_words[scores > 0]]
+        out[by_words] += 1.0 / (RRF_K + 1 + np.arange(len(by_words), dtype=np.float32))
+        return out
+
+
+def build_catalog(
+    folder: Path, items: Sequence[Item], *, embedder: Embedder, progress: Progress | None = None
+) -> None:
+    """Write a generation's vectors, the vectors of its kinds' names, and the BM25 index.
+
+    Raises:
+        OSError: when the disk is full.
+    """
+    import bm25s
+
+    tell = progress or (lambda _: None)
+    kinds = Kinds(items)
+    phrases = embedder.encode(kinds.phrases, progress=lambda share: tell(0.25 * share))
+    np.save(folder / PHRASES, phrases, allow_pickle=False)
+    array = embedder.encode([spoken(item) for item in items], progress=lambda share: tell(0.25 + 0.7 * share))
+    save(folder, array)
+    index = bm25s.BM25()
+    # The title counts twice: it says what the item is, the description what it is near.
+    tokens = [stems(item.title) + stems(item.text) for item in items]
+    index.index(tokens, show_progress=False)
+    index.save(str(folder / WORDS), allow_pickle=False, show_progress=False)
+    tell(1.0)
+
+
+def build_store(folder: Path, items: Sequence[Item]) -> None:
+    """Write the generation's Chroma store from its array of vectors."""
+    build(folder, item_ids=[item.item_id for item in items], array=np.load(folder / "vectors.npy", allow_pickle=False))
+
+
+def spoken(item: Item) -> str:
+    """Give the text of an item that is embedded: without size and brand tier, of which vectors make nothing.
+
+    Sizes, prices and brands are kept exactly by filters; leaving them out makes 8,191 items 1,832 texts.
+    """
+    said = {str(value).lower() for value in item.attributes.values()} | {item.brand.lower()}
+    first, *rest = item.title.split(", ")
+    title = ", ".join([first, *(piece for piece in rest if piece.lower() not in said)])
+    return ". ".join(part for part in (title, *item.categories, item.description) if part)
+
+
+def _counts(values: Any) -> dict[str, int]:
+    out: dict[str, int] = {}
+    for value in values:
+        out[value] = out.get(value, 0) + 1
+    return out
+
+
+__all__ = ["Catalog", "Understood", "build_catalog", "build_store", "re", "spoken"]
