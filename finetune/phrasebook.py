@@ -2,11 +2,13 @@
 
 The bank is text, one file a kind, in `finetune/phrases/`:
 
-    # A comment; "# needs: list" says what must have happened before the phrase makes sense.
+    # A comment: what the file is about.
+    # needs: nothing
     > search_catalog(query={thing}, max_price={price})
     need {a_thing} under {price}
     [any|some] {thing} for less than {price}?
 
+`needs` says what must have happened before the phrases below make sense (`NEEDS`).
 A line after `>` is a plan (calls joined with ` + `) and holds for the lines below it. `{slot}` is filled by
 `Phrase.fill`, `[a|b|]` is one of its parts at random. A line may end in ` => words`, which fill `{meant}`
 in the plan (` => words | words` fill `{meant}` and `{meant2}`): what the line means without saying it.

@@ -8,8 +8,8 @@ from random import Random
 
 _TEENS = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
 _ONES = f"zero one two three four five six seven eight nine {_TEENS}".split()
-_TENS = "_ _ twenty thirty forty fifty sixty seventy eighty ninety".split()  # noqa: SIM905
-_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth".split()  # noqa: SIM905
+_TENS = "_ _ twenty thirty forty fifty sixty seventy eighty ninety".split()
+_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth".split()
 
 # Heads that take "some", not "a", in the singular.
 _MASS = frozenset(
@@ -23,7 +23,7 @@ _MASS = frozenset(
     guacamole asparagus zucchini kale tofu jerky lemonade cider bouillon broth stock gravy stuffing kraut sauerkraut
     relish shortening lard fabric ribbon tape mulch soil seed wood whiskey vodka rum tobacco bologna ravioli spaghetti
     macaroni linguine couscous quinoa caviar sushi bedding polish remover tissue wax cottage half-and-half oj tp gatorade
-    pepsi coke sprite kleenex windex tylenol advil""".split()  # noqa: SIM905
+    pepsi coke sprite kleenex windex tylenol advil""".split()
 )
 
 
@@ -162,11 +162,15 @@ _UNITS = {
     "in": ("{n} inch", "{n} in", "{n}-inch"),
     "sq ft": ("{n} sq ft", "{n} square feet", "{n} square foot"),
 }
+_UNIT_WORDS = {
+    "oz": "ounce", "fl oz": "ounce", "lb": "pound", "gal": "gallon", "l": "liter", "ct": "pack", "pk": "pack",
+    "qt": "quart", "pt": "pint", "in": "inch",
+}  # fmt: skip
 _WHOLE = {
     "1 gal": ("gallon", "full gallon", "whole gallon", "1 gallon", "one gallon"),
     "0.5 gal": ("half gallon", "1/2 gallon", "half-gallon", "half gal"),
     "12 ct": ("dozen", "12 count", "12 pack", "12 ct", "12ct"),
-    "24 ct": ("24 pack", "two dozen", "24 count", "24pk"),
+    "24 ct": ("24 pack", "24 count", "24pk", "pack of 24"),
     "1 lb": ("one pound", "1 pound", "1 lb", "1lb", "pound"),
     "1 pt": ("pint", "one pint"),
     "1 qt": ("quart", "one quart"),
@@ -187,8 +191,8 @@ def size_forms(size: str) -> tuple[str, ...]:
     if whole := _WHOLE.get(f"{amount} {unit}"):
         return whole
     forms = [form.format(n=amount) for form in _UNITS[unit]]
-    if amount.isdigit() and int(amount) <= 20:
-        forms.append(_UNITS[unit][2].format(n=_ONES[int(amount)]))
+    if amount.isdigit() and int(amount) <= 12 and unit in _UNIT_WORDS:
+        forms.append(f"{_ONES[int(amount)]} {_UNIT_WORDS[unit]}")
     return tuple(forms)
 
 
@@ -207,7 +211,7 @@ def quantity_forms(quantity: int) -> tuple[str, ...]:
     >>> quantity_forms(2), quantity_forms(12)
     (('2', 'two', 'a couple', '2x'), ('12', 'twelve', 'a dozen', '12x'))
     """
-    extra = {2: ("a couple",), 12: ("a dozen",), 6: ("half a dozen",)}.get(quantity, ())
+    extra = {2: ("a couple",), 12: ("a dozen",)}.get(quantity, ())
     return (str(quantity), number_words(quantity), *extra, f"{quantity}x")
 
 
@@ -349,26 +353,9 @@ _SHORT = {
     "okay": "ok", "though": "tho", "about": "abt", "probably": "prolly", "want to": "wanna", "going to": "gonna",
     "give me": "gimme", "let me": "lemme", "got to": "gotta", "do not": "dont", "kind of": "kinda", "don't know": "dunno",
 }  # fmt: skip
-_NUMBERS = frozenset(
-    [
-        *_ONES,
-        *_TENS,
-        *_ORDINALS,
-        "hundred",
-        "dozen",
-        "couple",
-        "both",
-        "last",
-        "middle",
-        "half",
-        "cent",
-        "cents",
-        "dollar",
-        "dollars",
-        "buck",
-        "bucks",
-    ]
-)
+_MONEY = "cent cents dollar dollars buck bucks fiver tenner".split()
+_COUNTS = "hundred dozen couple both last middle half number option".split()
+_NUMBERS = frozenset([*_ONES, *_TENS, *_ORDINALS, *_MONEY, *_COUNTS])
 
 
 def roughen(
