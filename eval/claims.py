@@ -328,6 +328,10 @@ _THINGS = re.compile(
 _SIZE = re.compile(rf"({_NUMBER}(?:\s?[x×]\s?{_NUMBER})?)[\s-]?({_UNITS})(?!\w)", re.I)
 _BARE = re.compile(r"(?<![\w.$])\d[\d,]*(?:\.\d+)?%?(?!\w)")
 _PRONOUN = re.compile(r"\b(?:it|its|it['’]s|this|that|they|these|those)\b", re.IGNORECASE)
+_OBJECT = re.compile(
+    r"(?:\b(?:with|than|as|from|over|beside|alongside|like|to|in)|>)\s+(?:the |a |an |your |that |this )?$",
+    re.IGNORECASE,
+)
 _THAN = re.compile(r"[^.;]{0,20}?\bthan\b", re.IGNORECASE)
 _REST = re.compile(r"\s*(?:everything|anything|all|any|the (?:rest|others?)|every)\b", re.IGNORECASE)
 _QUOTED = re.compile(r"[\"“*_]{1,2}([^\"”*_]{3,80})[\"”*_]{1,2}")
@@ -373,15 +377,16 @@ def _read(sentence: str, held: Evidence, *, before: frozenset[str]) -> tuple[lis
     out: list[Claim] = []
     text, mentions = _mentions(sentence, held, out)
 
+    # "in 12 baskets with soda; you bought it": what stands after "with" or "than" is no subject of what follows.
+    subjects = [(place, ids) for place, ids in mentions if not _OBJECT.search(sentence[:place])]
+
     def subject(at: int) -> list[str]:
-        """Say which items a claim at this place is about: the nearest named before it, else after, else all."""
-        earlier = [ids for place, ids in mentions if place <= at]
+        """Say which items a claim at this place is about: the nearest subject before it, else after, else all."""
+        earlier = [ids for place, ids in subjects if place <= at]
         if earlier:
             return list(earlier[-1])
-        if _PRONOUN.search(text[:at]):
-            return list(before) or held.subjects
-        later = [ids for place, ids in mentions if place > at]
-        if later:
+        later = [ids for place, ids in subjects if place > at]
+        if later and not _PRONOUN.search(text[:at]):
             return list(later[0])
         return list(before) or held.subjects
 
@@ -418,7 +423,7 @@ def _read(sentence: str, held: Evidence, *, before: frozenset[str]) -> tuple[lis
         quantities = {str(n) for _, n in held.cart} | {str(len(held.cart)), str(len(held.listed))}
         claim("number", number, known or number in quantities)
     if sentence.endswith("?"):
-        return out, _last(mentions, before)
+        return out, _last(subjects, before)
     said_back = _spans_of_the_shopper(sentence, held)
     claimed: list[tuple[int, int]] = list(said_back)
     for kind, pattern, support in _CLAIMS:
@@ -435,11 +440,11 @@ def _read(sentence: str, held: Evidence, *, before: frozenset[str]) -> tuple[lis
                     others = frozenset(held.subjects) - frozenset(ids)
                 if others:
                     holds = holds_than(kind, ids, others, held, every=_REST.match(text, than.end()) is not None)
-            if kind != "never bought" and NEGATION.search(text[max(0, match.start() - 28) : match.start()]):
+            if kind != "never bought" and NEGATION.search(re.split(r"[;,:.]", text[: match.start()])[-1][-28:]):
                 # Said not to be so: true unless the record says so. What is left open is no claim.
                 holds = not holds or not mentions
             claim(kind, match[0], holds)
-    return out, _last(mentions, before)
+    return out, _last(subjects, before)
 
 
 COMPARED = ("cheaper", "dearer", "bigger", "smaller")
