@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from agent.plan import NUMBER_WORDS
 from agent.plain import price_text, short_title
+from agent.plan import NUMBER_WORDS
 from retrieval.records import Fact, Recommendation
 from retrieval.wish import Wish, contains
 
@@ -136,12 +136,12 @@ def _clause_holds(
     text: str, rows: Sequence[Recommendation], other: Recommendation | None, spoken: Spoken, *, named: bool
 ) -> bool:
     lower = text.lower().replace("’", "'")
+    if not _numbers_hold(lower, rows, other, spoken, named=named):
+        return False
     if re.search(r"\b(cheaper|less|dearer|pricier|more)\b", lower) and other is not None:
         if not _compares(lower, rows, other):
             return False
         lower = re.sub(r"\b(cheaper|less|dearer|pricier|more expensive|more)\b", "", lower)
-    if not _numbers_hold(lower, rows, other, spoken, named=named):
-        return False
     for bound in re.findall(
         r"\b(?:under|below|beneath|within|inside) (?:your |the |that |a |its )?\$(\d+(?:\.\d+)?)", lower
     ):

@@ -9,14 +9,36 @@ from typing import Any
 
 from langchain_core.tools import BaseTool
 
+from agent.amounts import numbers_in
 from agent.conversation import ToolCall
 from retrieval.wish import contains
 
 NUMBER_WORDS = {
     word: number
     for number, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-        "seventeen eighteen nineteen twenty".split()
+        [
+            "zero",
+            "one",
+            "two",
+            "three",
+            "four",
+            "five",
+            "six",
+            "seven",
+            "eight",
+            "nine",
+            "ten",
+            "eleven",
+            "twelve",
+            "thirteen",
+            "fourteen",
+            "fifteen",
+            "sixteen",
+            "seventeen",
+            "eighteen",
+            "nineteen",
+            "twenty",
+        ]
     )
 } | {"thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90, "hundred": 100}
 NUMBER_WORDS |= {
@@ -122,41 +144,6 @@ def read_plan(text: str, *, tools: Sequence[BaseTool], max_calls: int) -> list[T
         if call not in unique:
             unique.append(call)
     return unique
-
-
-def numbers_in(text: str) -> set[float]:
-    """Find the amounts that a text speaks of, in digits or words.
-
-    >>> sorted(numbers_in("under five bucks or $2.50")), sorted(numbers_in("a buck fifty, 99 cents"))
-    ([2.5, 5.0], [0.99, 1.0, 1.5, 50.0, 99.0])
-    """
-    lower = text.lower().replace(",", " ").replace("-", " ")
-    found = {float(number) for number in re.findall(r"(?<![\w.])\$?(\d+(?:\.\d+)?)", lower)}
-    found |= {float(number) / 100 for number in re.findall(r"(\d+)\s*(?:cents?|c\b|¢)", lower)}
-    words = re.findall(r"[a-z]+|\d+(?:\.\d+)?", lower)
-    for at, word in enumerate(words):
-        value = NUMBER_WORDS.get(word)
-        if word in ("buck", "dollar"):
-            value = 1
-        if value is None:
-            continue
-        found.add(float(value))
-        following = NUMBER_WORDS.get(words[at + 1]) if at + 1 < len(words) else None
-        if following is not None:
-            if value >= 20 and following < 10:
-                found.add(float(value + following))
-            if following >= 10:
-                found.add(value + following / 100)
-        rest = words[at + 1 : at + 4]
-        if rest[:1] and rest[0] in ("dollars", "dollar", "bucks", "buck") and len(rest) > 1:
-            cents = NUMBER_WORDS.get(rest[1] if rest[1] != "and" or len(rest) < 3 else rest[2])
-            if cents is not None:
-                found.add(value + cents / 100)
-        if rest[:1] and rest[0] in ("cents", "cent"):
-            found.add(value / 100)
-        if rest[:3] == ["and", "a", "half"] or rest[:2] == ["fifty"]:
-            found.add(value + 0.5)
-    return found
 
 
 def check_call(call: ToolCall, *, message: str, said: Sequence[str]) -> tuple[ToolCall, tuple[str, ...]]:

@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from agent import grounding
+from agent.amounts import numbers_in
 from agent.context import money
 from finetune.phrasebook import (
     NEEDS,
@@ -159,6 +160,14 @@ def test_roughened_text_keeps_its_numbers() -> None:
         for form in price_forms(amount):
             rough = roughen(f"some of the spaghetti under {form}", rng, typo=1, apostrophe=1, lower=1, upper=0)
             assert form.replace(" bill", "").lower() in rough, (form, rough)
+
+
+def test_every_spoken_amount_is_read_back() -> None:
+    """The plan's bound must be found in the message, or the turn drops it as made up."""
+    for cents in (*range(5, 1300, 13), 99, 199, 250, 450, 999, 1000, 2500, 3599, 11000):
+        amount = cents / 100
+        for form in price_forms(amount):
+            assert any(abs(found - amount) < 0.005 for found in numbers_in(f"milk under {form} please")), form
 
 
 def test_roughen_can_leave_a_text_alone() -> None:
