@@ -31,18 +31,28 @@ class Name:
     def title(self, size: str) -> str:
         """Join kind, qualifiers and the readable size as a card shows them.
 
-        >>> Name(kind="Soda", qualifier="cans", pack="12 to 18 pack").title("12 oz")
-        'Soda, cans, 12 to 18 pack, 12 oz'
-        >>> Name(kind="Soda", qualifier="cans", pack="12 to 18 pack").title("12 x 12 oz")
-        'Soda, cans, 12 x 12 oz'
+        >>> soda = Name(kind="Soda", qualifier="cans", pack="12 to 18 pack")
+        >>> soda.title("12 oz"), soda.title("12 x 12 oz")
+        ('Soda, cans, 12 to 18 pack, 12 oz', 'Soda, cans, 12 x 12 oz')
+        >>> Name(kind="Soda", qualifier="bottle").title("2 litres"), Name(kind="Tarts", qualifier="or mini pies").title("")
+        ('Soda, 2 litre bottle', 'Tarts (or mini pies)')
         """
+        pieces = self.qualifier.split(", ") if self.qualifier else []
+        kind = self.kind
+        if pieces and pieces[0].startswith(("or ", "and ")):
+            kind = f"{kind} ({pieces.pop(0)})"
         quantity = parse_quantity(size) if size else None
         counted = quantity is not None and (quantity.pack > 1 or quantity.unit == "ct")
-        pieces = [self.kind, *self.qualifier.split(", "), "" if counted else self.pack]
+        if self.pack and not counted and not size.endswith((" single", " in all")):
+            pieces.append(self.pack)
+        one = re.sub("(?<=litre|allon)s$", "", size)
+        if "bottle" in pieces and size and "bottle" not in size:
+            pieces.remove("bottle")
+            size = f"{one} bottle"
         # A type that names its own size ("3 litre bottle") does not say it twice.
-        if size and not any(piece.startswith(size.rstrip("s")) for piece in pieces):
+        if size and not any(piece.startswith(one) for piece in pieces):
             pieces.append(size)
-        return ", ".join(piece for piece in pieces if piece)
+        return ", ".join([kind, *pieces])
 
     @property
     def description(self) -> str:
@@ -78,9 +88,9 @@ def read_categories() -> Mapping[tuple[str, str], str]:
 
 
 @cache
-def read_sizes() -> Mapping[str, str]:
-    """Read the sizes that a rule would read wrongly, as seen by eye; "" for those that say nothing to a shopper."""
-    return {row["size"]: row["shown"] for row in _table("sizes.csv")}
+def read_sizes() -> Mapping[tuple[str, str], str]:
+    """Read the sizes that a rule would read wrongly, as seen by eye: (size, type or "") to what is shown, or ""."""
+    return {(row["size"], row["type"]): row["shown"] for row in _table("sizes.csv")}
 
 
 def name_of(department: str, category: str, product_type: str) -> Name:
@@ -110,30 +120,36 @@ def category_names(department: str, category: str) -> tuple[str, ...]:
     return (broad, narrow) if narrow and narrow != broad else (broad,)
 
 
-def readable_size(size: str) -> str:
+def readable_size(size: str, product_type: str = "") -> str:
     """Write a pack size for people; "" when the label does not say one.
 
     >>> [readable_size(size) for size in ("8 OZ", "12PK 12 OZ", "1 GA", "2 L BTL", "L    5.5 OZ", "8 1/2 OZ", ".5 L")]
-    ['8 oz', '12 x 12 oz', '1 gallon', '2 litres', '5.5 oz', '8 1/2 oz', '0.5 litre']
+    ['8 oz', '12 x 12 oz', '1 gallon', '2 litre bottle', '5.5 oz', '8 1/2 oz', '0.5 litre']
     >>> [readable_size(size) for size in ("974246  PK", "CTN", "1 CT", "3/.25 OZ", "1/2 GAL", "24 CT", "405.6 OZ")]
     ['', '', '', '3 x 0.25 oz', '1/2 gallon', '24 count', '24 x 16.9 oz']
+    >>> readable_size("6 CT/37.2 OZ"), readable_size("30 OZ/12 CT"), readable_size("GAL"), readable_size("5 LB BAG")
+    ('6 count, 37.2 oz', '12 count, 30 oz', '1 gallon', '5 lb bag')
     """
-    fixed = read_sizes().get(size.strip())
-    if fixed is not None:
-        return fixed
+    fixed = read_sizes()
+    for key in ((size.strip(), product_type), (size.strip(), "")):
+        if key in fixed:
+            return fixed[key]
     text = re.sub(r"\s+", " ", size.strip().upper())
     text = re.sub(r"^(?:[LNBR] ?(?=[\d.]+[ /])|\(\d+\) )", "", text)  # a maker's letter, a shelf number
-    text = re.sub(r"\(\d+ ?SL\)|\*$", "", text).strip()
+    text = re.sub(r"\(\d+ ?SL\)", "", text).strip()
     if re.search(r"\d{6}", text):
         return ""
-    match = re.fullmatch(rf"(\d{{1,3}})(?: ?(?:{_PIECES}) ?[-/ X]? ?| ?[-/X] ?){_AMOUNT} ?{_MEASURE}", text)
-    if match and f"{match[1]}/{match[2]}" not in {"1/2", "3/4", "1/3"}:
-        return _each(match[1], match[2], match[3])
-    if match := re.fullmatch(rf"{_AMOUNT} ?{_MEASURE} ?/? ?(\d{{1,3}}) ?(?:{_PIECES})", text):
-        return _each(match[3], match[1], match[2])
-    if match := re.fullmatch(rf"{_AMOUNT} ?{_MEASURE}(?: (?:{_WRAPPINGS}))?", text):
-        return _amount(match[1], match[2])
-    if match := re.fullmatch(rf"(\d+) ?({_PIECES})(?: (?:FM|TUB|REFILL?))?", text):
+    # A count beside a weight is of what is in the pack; a pack beside a weight is of packs of that weight.
+    match = re.fullmatch(rf"(\d{{1,3}})(?: ?({_PIECES}) ?[-/ X]? ?| ?[-/X] ?){_AMOUNT} ?{_MEASURE}", text)
+    if match and f"{match[1]}/{match[3]}" not in {"1/2", "3/4", "1/3"}:
+        return _many(match[1], match[2] or "PK", _amount(match[3], match[4]))
+    if match := re.fullmatch(rf"{_AMOUNT} ?{_MEASURE} ?/? ?(\d{{1,3}}) ?({_PIECES})", text):
+        return _many(match[3], match[4], _amount(match[1], match[2]))
+    if match := re.fullmatch(rf"{_AMOUNT} ?{_MEASURE}(?: ({'|'.join(_WRAPPINGS)}))?", text):
+        amount = _amount(match[1], match[2])
+        one = re.sub("(?<=litre|allon)s$", "", amount)
+        return f"{one} {_WRAPPINGS[match[3]]}" if match[3] else amount
+    if match := re.fullmatch(rf"(\d+) ?({_PIECES})", text):
         what = "count" if match[2] == "CT" else "pieces" if match[2].startswith("PC") else "pack"
         return "" if match[1] == "1" else f"{match[1]} {what}"
     if match := re.fullmatch(r"GA|GAL|PT|QT|DZ|DOZ|L", text):
@@ -143,7 +159,24 @@ def readable_size(size: str) -> str:
 
 _PIECES = "PKS|PK|CT|PCS|PC|P|BAR"
 _AMOUNT = r"(\d+[ -]\d+/\d+|\d+/\d+|\d*\.\d+|\d+\.?)"
-_WRAPPINGS = "CAN|CN|BTL|PET|PLST|BAG|BOX|NR|LNNR|LN BT|TRAY|POUCH|LOOSE|JUMBO|AERO|AEROS"
+_WRAPPINGS = {
+    "CAN": "can",
+    "CN": "can",
+    "/ CAN": "can",
+    "BTL": "bottle",
+    "PET": "plastic bottle",
+    "PLST": "plastic bottle",
+    "NR": "no-return bottle",
+    "LNNR": "long-neck no-return bottle",
+    "LN BT": "long-neck bottle",
+    "BAG": "bag",
+    "BOX": "box",
+    "TRAY": "tray",
+    "POUCH": "pouch",
+    "JUMBO": "jumbo bag",
+    "AERO": "spray can",
+    "AEROS": "spray can",
+}
 _UNITS = {
     "oz": ("OZ", "OZS", "OZS.", "O", "Z", "0 Z"),
     "fl oz": ("FL OZ",),
@@ -169,9 +202,10 @@ _MEASURE = f"({'|'.join(sorted((re.escape(spelling) for spelling in _UNIT_OF), k
 _COUNTED = {"litre", "gallon", "pint", "quart", "load", "use", "stem", "sheet", "cup"}
 
 
-def _each(count: str, amount: str, unit: str) -> str:
-    one = _amount(amount, unit)
-    return one if count == "1" else f"{count} x {one}"
+def _many(count: str, pieces: str, amount: str) -> str:
+    if count == "1":
+        return amount
+    return f"{count} count, {amount}" if pieces.startswith("CT") else f"{count} x {amount}"
 
 
 def _amount(amount: str, unit: str) -> str:

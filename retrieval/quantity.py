@@ -83,12 +83,16 @@ _NUMBER = r"(?:\d+[ -]\d+/\d+|\d+/\d+|\d*\.\d+|\d+\.?)"
 _UNITS_RE = "|".join(sorted((re.escape(spelling) for spelling in _UNIT), key=len, reverse=True))
 _ONE = re.compile(rf"(?<![\w.])({_NUMBER})[\s-]*({_UNITS_RE})(?![a-z0-9])")
 _BARE = re.compile(rf"(?<![a-z0-9])({_UNITS_RE})(?![a-z0-9])")
-# "12 pk/12 oz", "12pk 12 oz", "12/12 oz", "6 x 1.5 l", "2-8 oz", "pack of 6, 12 oz"
-_PACK = r"(?:ct|cts|count|pk|pks|p|pack|packs|pcs|pc|cans|bottles|bars|bags|rolls)"
+# "12 pk/12 oz", "12pk 12 oz", "12/12 oz", "6 x 1.5 l", "2-8 oz", "pack of 6, 12 oz": so many of that each.
+_PACK = "(?:pk|pks|p|pack|packs|cans|bottles|bars|bags|rolls)"
+_COUNT = "(?:ct|cts|count|pcs|pc|pieces)"
 _MANY = re.compile(
     rf"(?<![\w./])(\d+)[\s-]*(?:{_PACK}\s*(?:of|x|/|,|-)?|x|/|-)\s*({_NUMBER})[\s-]*({_UNITS_RE})(?![a-z0-9])"
 )
 _MANY_AFTER = re.compile(rf"(?<![\w.])({_NUMBER})[\s-]*({_UNITS_RE})\s*(?:/|,|x)?\s*(\d+)[\s-]*{_PACK}(?![a-z0-9])")
+# "12 ct/16 oz", "12 count, 16 oz", "16 oz, 12 ct": that much in all.
+_COUNTED = re.compile(rf"(?<![\w./])(\d+)[\s-]*{_COUNT}\s*(?:/|,|-)?\s*({_NUMBER})[\s-]*({_UNITS_RE})(?![a-z0-9])")
+_COUNTED_AFTER = re.compile(rf"(?<![\w.])({_NUMBER})[\s-]*({_UNITS_RE})\s*(?:/|,)?\s*(\d+)[\s-]*{_COUNT}(?![a-z0-9])")
 _FRACTIONS = {"1/2", "1/3", "2/3", "1/4", "3/4", "1/8", "3/8", "5/8", "7/8"}
 
 
@@ -111,6 +115,8 @@ def parse_quantity(text: str) -> Quantity | None:
     Quantity(amount=8.5, unit='oz', pack=1)
     >>> parse_quantity("12PK 12 OZ"), parse_quantity("6/24 OZ").amount, parse_quantity("11.2 OZ/6 PK").amount
     (Quantity(amount=144.0, unit='oz', pack=12), 144.0, 67.2)
+    >>> parse_quantity("12 CT/16 OZ")
+    Quantity(amount=16.0, unit='oz', pack=12)
     >>> parse_quantity("GAL").amount, parse_quantity("1/2 GAL").amount, parse_quantity("half gallon").amount
     (128.0, 64.0, 64.0)
     >>> parse_quantity("2 LITER BTL") == parse_quantity("two litre") == parse_quantity("a 2l of cola")
@@ -130,6 +136,10 @@ def parse_quantity(text: str) -> Quantity | None:
     text = re.sub(r"pack of (\d+)", r"\1 pack", text)
     # "2 in the cart" is no length; "9 in pan" and "54 in" are.
     text = re.sub(r"(\d) in(?= (?:my|the|this|that|a|all|total|stock|each)\b)", r"\1", text)
+    if (match := _COUNTED.search(text)) and _UNIT[match[3]] != "ct":
+        return _quantity(_number(match[2]), _UNIT[match[3]], pack=int(match[1]))
+    if (match := _COUNTED_AFTER.search(text)) and _UNIT[match[2]] != "ct":
+        return _quantity(_number(match[1]), _UNIT[match[2]], pack=int(match[3]))
     if match := _MANY.search(text):
         count, each, unit = int(match[1]), match[2], _UNIT[match[3]]
         written = f"{match[1]}/{each}"

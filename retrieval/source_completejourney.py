@@ -171,7 +171,7 @@ class _Product:
     def shown_size(self) -> str:
         if self.department in _PRODUCE_DEPARTMENTS and is_case_size(self.category, self.size, price=self.price):
             return ""
-        return readable_size(self.size)
+        return readable_size(self.size, self.type)
 
 
 def is_case_size(category: str, size: str, *, price: float) -> bool:
