@@ -1,0 +1,449 @@
+"""The command line: `shoptalk COMMAND --help` says what each does; heavy libraries are imported where they are used."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from typer.core import TyperGroup
+
+from retrieval.records import ShopError
+from ui.words import visible
+
+if TYPE_CHECKING:
+    from agent.assistant import Assistant
+    from agent.model import OpenAIModel
+    from retrieval.shop import Shop
+    from ui.settings import Settings
+
+DISK = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the disk is read-only",
+}
+
+
+class Commands(TyperGroup):
+    """Turn what a person can put right into one clear sentence and exit code 2; Ctrl-C into exit code 130."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except ShopError as error:
+            _complain(str(error))
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as stopped:
+            sys.stderr.write("\nStopped. What was finished is kept.\n")
+            raise typer.Exit(130) from stopped
+        except BrokenPipeError:
+            # The reader of our output has gone (`| head`); nothing is left to say, and Python must not try at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(141) from None
+        except OSError as error:
+            if error.errno not in DISK:
+                raise
+            _complain(f"Cannot write {error.filename or 'a file'}: {DISK[error.errno]}. Nothing half-written was kept")
+            raise typer.Exit(2) from error
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(f"shoptalk: {visible(text)}\n")
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+memory_app = typer.Typer(no_args_is_help=True, help="Show, export or erase what is kept of a shopper.")
+app.add_typer(memory_app, name="memory", rich_help_panel="Looking after it")
+
+USE, MAKE, CARE = "Using a shop", "Making and grading", "Looking after it"
+ShopOption = Annotated[
+    Path | None, typer.Option("--shop", metavar="DIR", help="Shop folder. Default: the setting SHOPTALK_SHOP.")
+]
+
+
+@app.callback()
+def start() -> None:
+    """A shopping assistant over your own catalogue, log and machine.
+
+    First `shoptalk prepare`, then `shoptalk chat`. `shoptalk doctor` says what works and what does not,
+    `shoptalk settings` what can be set.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)  # so that everything that was opened is closed, the model's server first
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGHUP, stop)
+
+
+# Using a shop
+
+
+@app.command(rich_help_panel=USE)
+def prepare(
+    items: Annotated[Path | None, typer.Option(metavar="FILE", help="Items of your own shop: JSON lines.")] = None,
+    interactions: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Its log of purchases: CSV, JSON lines or Parquet.")
+    ] = None,
+    shop: ShopOption = None,
+    model: Annotated[bool, typer.Option(help="Make the model ready too.")] = True,
+) -> None:
+    """Build the shop folder, and make the model ready.
+
+    Without files: the default grocery shop. Nothing is done twice: what is ready already is only checked, and
+    an interrupted run is simply started again.
+    """
+    from retrieval.prepare import prepare as build
+    from ui.model_service import prepare_model
+    from ui.progress import progress_bar
+    from ui.settings import read_settings
+
+    settings = read_settings(shop=shop)
+    if interactions is not None and items is None:
+        raise ShopError("The log needs its items: give --items FILE as well")
+    with progress_bar("Shop") as progress:
+        if items is not None:
+            from retrieval.source_files import read_files
+
+            progress("Reading the files", 0.0)
+            manifest = build(
+                read_files(items=items, interactions=interactions), shop=settings.shop_folder, progress=progress
+            )
+        else:
+            from retrieval.source_completejourney import read_completejourney
+
+            progress("Reading the Complete Journey grocery data", 0.0)
+            manifest = build(read_completejourney(), shop=settings.shop_folder, progress=progress)
+    _say(_about(manifest, settings.shop_folder))
+    if model and not settings.model_url:
+        with progress_bar("Model") as progress:
+            prepare_model(settings, progress=progress)
+
+
+def _about(manifest: Any, folder: Path) -> str:
+    counts = getattr(manifest, "counts", {}) or {}
+    known = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items() if isinstance(count, int))
+    return f"The shop is ready in {folder}" + (f": {known}" if known else "")
+
+
+@app.command(rich_help_panel=USE)
+def chat(
+    terminal: Annotated[bool, typer.Option("--terminal", help="Talk here instead of in a page.")] = False,
+    shopper: Annotated[str | None, typer.Option(metavar="ID", help="Be this shopper (terminal).")] = None,
+    shop: ShopOption = None,
+    host: Annotated[str | None, typer.Option(help="Address the page listens on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port of the page.")] = None,
+    model: Annotated[bool, typer.Option(help="Use the model; without it, answers are plain searches.")] = True,
+    browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = False,
+) -> None:
+    """Talk to the shop, in a page or in the terminal.
+
+    The page is up within seconds, while the model starts beside it. `--terminal` reads from a pipe too:
+    `echo "cat food under $5" | shoptalk chat --terminal`.
+    """
+    from ui.settings import read_settings
+
+    settings = read_settings(shop=shop, host=host, port=port)
+    if terminal:
+        _chat_in_terminal(settings, shopper=shopper, model=model)
+    else:
+        _chat_in_page(settings, model=model, browser=browser)
+
+
+def _chat_in_terminal(settings: Settings, *, shopper: str | None, model: bool) -> None:
+    from ui.terminal import terminal_talk
+
+    with _served(settings, wanted=model) as found, _assistant(settings, model=found) as assistant:
+        terminal_talk(assistant, user_id=shopper)
+
+
+def _chat_in_page(settings: Settings, *, model: bool, browser: bool) -> None:
+    from ui.model_service import ModelService, Status
+    from ui.port import check_port
+
+    check_port(settings.host, settings.port)
+    with contextlib.ExitStack() as stack:
+        service = stack.enter_context(ModelService(settings)) if model else None
+        _say("Opening the shop …")
+        assistant = stack.enter_context(_assistant(settings, model=None))
+        if service is not None:
+            service.listen(lambda found: setattr(assistant, "model", found))
+        from ui.page import build_page, launch_page
+        from ui.shoppers import known_shoppers
+
+        household = getattr(assistant.shop.manifest, "source", "") == "completejourney"
+        off = Status(text="No model: answers are plain searches with plain reasons", good=False)
+        page = build_page(
+            assistant,
+            shoppers=known_shoppers(assistant.shop.history, noun="Household" if household else "Shopper"),
+            status=lambda: service.status if service is not None else off,
+            turns_at_once=settings.turns_at_once,
+            queue_length=settings.queue_length,
+        )
+        address = launch_page(page, host=settings.host, port=settings.port)
+        stack.callback(page.close, verbose=False)
+        _say(f"The page is on {address}  (Ctrl-C stops it)")
+        if browser:
+            import webbrowser
+
+            webbrowser.open(address)
+        _wait_and_report(service)
+
+
+def _wait_and_report(service: Any) -> None:
+    """Wait for Ctrl-C; say on the terminal when the model comes or goes."""
+    import time
+
+    from rich.console import Console
+
+    console, said = Console(stderr=True), ""
+    while True:
+        if service is not None and service.status.text != said:
+            said = service.status.text
+            console.print(visible(said), markup=False, highlight=False, style="dim")
+        time.sleep(0.5)
+
+
+# Making and grading
+
+
+@app.command("eval", rich_help_panel=MAKE)
+def evaluate(
+    conversations: Annotated[Path, typer.Argument(metavar="SET", help="Conversations with expectations: JSON lines.")],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for results.json and conversations.jsonl.")],
+    shop: ShopOption = None,
+    history: Annotated[
+        Literal["live", "given"],
+        typer.Option(help="live: the agent's own replies stay; given: the file's are taken as said."),
+    ] = "live",
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many conversations.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap errors.")] = 0,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start over instead of going on with an interrupted run.")
+    ] = False,
+    model: Annotated[bool, typer.Option(help="Use the model; without it, what plain search does is graded.")] = True,
+) -> None:
+    """Replay a conversation set against the shop and grade it.
+
+    Starts the model where none is running. An interrupted run goes on where it stopped.
+    """
+    from eval.replay import run_eval
+    from ui.settings import read_settings
+
+    settings = read_settings(shop=shop)
+    with _served(settings, wanted=model) as found, _assistant(settings, model=found, scratch=True) as assistant:
+        run_eval(
+            conversations,
+            assistant=assistant,
+            output=output,
+            history=history,
+            limit=limit,
+            seed=seed,
+            fresh=fresh,
+            config=_described(settings, assistant),
+        )
+
+
+def _described(settings: Settings, assistant: Assistant) -> dict[str, Any]:
+    """Say what is graded: shop, model, adapter, limits."""
+    from dataclasses import asdict
+
+    from ui.model_service import default_adapter
+
+    adapter = settings.adapter or default_adapter()
+    return {
+        "model": None if assistant.model is None else assistant.model.name,
+        "base": settings.model_url or str(settings.base_model or "SmolLM2-135M-Instruct"),
+        "adapter": None if adapter is None or settings.model_url else adapter.name,
+        "serve": settings.serve,
+        "shop": str(settings.shop_folder),
+        "shop_generation": assistant.shop.generation,
+        "limits": asdict(assistant.limits),
+    }
+
+
+# Looking after it
+
+
+@app.command(rich_help_panel=CARE)
+def doctor(
+    start: Annotated[
+        bool, typer.Option("--start", help="Start the model to see whether it comes up (half a minute).")
+    ] = False,
+    shop: ShopOption = None,
+) -> None:
+    """Say what works, what does not, and what to do about it."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from ui.doctor import examine
+    from ui.settings import read_settings
+
+    settings = read_settings(shop=shop)
+    console = Console(highlight=False)
+    bad = 0
+    for check in examine(settings, start=start):
+        mark, style = {"ok": ("ok ", "green"), "bad": ("bad", "bold red"), "note": ("·  ", "dim")}[check.state]
+        bad += check.state == "bad"
+        console.print(
+            Text.assemble((f"{mark}  ", style), (f"{check.name:<12}", "bold"), visible(check.text)), soft_wrap=True
+        )
+        if check.fix and check.state != "ok":
+            console.print(Text(f"     {'':<12}→ {visible(check.fix)}", style="yellow"), soft_wrap=True)
+    if bad:
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=CARE)
+def settings(
+    markdown: Annotated[bool, typer.Option("--markdown", help="As the table of the README.")] = False,
+) -> None:
+    """Print every setting, its value and what it does; set one with an environment variable."""
+    from ui.settings import read_settings, settings_rows, settings_table
+
+    if markdown:
+        sys.stdout.write(settings_table())
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    for variable, value, changed, about in settings_rows(read_settings()):
+        line = Text.assemble(
+            (variable, "bold"), (f" = {value}" if value else " (unset)", "green" if changed else "dim")
+        )
+        console.print(line, soft_wrap=True)
+        console.print(Text(f"    {about}", style="dim"), soft_wrap=True)
+
+
+ShopperArgument = Annotated[str, typer.Argument(metavar="SHOPPER", help="The shopper's id, as in the log.")]
+
+
+@memory_app.command("show")
+def memory_show(shopper: ShopperArgument) -> None:
+    """List what is remembered of a shopper, and the cart."""
+    with _store() as store:
+        kept = store.export(shopper)
+    for memory in kept["memory"]:
+        _say(f"{memory['kind']}: {memory['text']}")
+    for line in kept["cart"]:
+        _say(f"in the cart: {line['quantity']} × {line['item_id']}")
+    if not kept["memory"] and not kept["cart"]:
+        _say(f"Nothing is remembered of {shopper}, and the cart is empty")
+    _say(f"{len(kept['conversations'])} talks are kept")
+
+
+@memory_app.command("export")
+def memory_export(
+    shopper: ShopperArgument,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to write; default: standard output.")
+    ] = None,
+) -> None:
+    """Write everything kept of a shopper as JSON: memory, cart, talks."""
+    import json
+
+    with _store() as store:
+        text = json.dumps(store.export(shopper), indent=2, ensure_ascii=False) + "\n"
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ShopError(f"Cannot write {output}: {error.strerror}. Name another file") from error
+
+
+@memory_app.command("erase")
+def memory_erase(
+    shopper: ShopperArgument, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False
+) -> None:
+    """Erase everything kept of a shopper: memory, cart, talks. It cannot be undone."""
+    if not yes and not typer.confirm(f"Erase everything kept of {shopper}?"):
+        _say("Nothing was erased")
+        return
+    with _store() as store:
+        _say(f"Erased {store.erase(shopper)} entries of {shopper}")
+
+
+# What several commands need
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(visible(text) + "\n")
+    sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _store() -> Iterator[Any]:
+    from agent.store import Store
+    from ui.settings import read_settings
+
+    settings = read_settings()
+    if not settings.store_file.is_file():
+        raise ShopError(f"Nothing is kept yet: there is no {settings.store_file}. Talk first with: shoptalk chat")
+    with contextlib.closing(Store(settings.store_file)) as store:
+        yield store
+
+
+@contextlib.contextmanager
+def _assistant(settings: Settings, *, model: OpenAIModel | None, scratch: bool = False) -> Iterator[Assistant]:
+    """Open the shop and the assistant over it; `scratch` keeps carts and talks in a file that is thrown away."""
+    import tempfile
+
+    from agent.assistant import Assistant
+    from agent.store import Store
+
+    with contextlib.ExitStack() as stack:
+        shop = _open_shop(settings)
+        stack.callback(shop.close)
+        file = settings.store_file
+        if scratch:
+            file = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="shoptalk-"))) / "store.sqlite"
+        store = stack.enter_context(contextlib.closing(Store(file)))
+        yield Assistant(shop=shop, model=model, store=store, limits=settings.limits)
+
+
+def _open_shop(settings: Settings) -> Shop:
+    from retrieval.shop import Shop
+
+    return Shop.open(settings.shop_folder)
+
+
+@contextlib.contextmanager
+def _served(settings: Settings, *, wanted: bool) -> Iterator[OpenAIModel | None]:
+    """Give a model that answers: the one set, the one another command runs, or one started for this command."""
+    from ui.model_service import ModelService, running_server
+    from ui.progress import progress_bar
+
+    if not wanted:
+        yield None
+        return
+    running = None if settings.model_url else running_server(settings)
+    if running is not None:
+        yield running
+        return
+    with contextlib.ExitStack() as stack:
+        with progress_bar("Model") as progress:
+            service = stack.enter_context(ModelService(settings, progress=progress))
+            model = service.wait()
+        yield model
+
+
+if __name__ == "__main__":
+    app()
