@@ -336,7 +336,8 @@ class Catalog:
         # Nothing names it: how near its kind's names are in meaning, and whether the item speaks of the words at all.
         meant = np.clip((near - NEAR) / (SAME - NEAR), 0, 1)
         told = self._evidence(asked)
-        match = np.maximum(match, (0.5 * meant + 0.25 * naming.held) * told)
+        by_meaning, by_mention = (0.5, 0.25) if asked.head_end else (0.4, 0.5)
+        match = np.maximum(match, (by_meaning * meant + by_mention * naming.held) * told)
         return Understood(
             asked=asked, vector=vector, match=match.astype(np.float32), named=naming.match, kind_near=kind_near, focus=focus
         )

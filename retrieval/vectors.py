@@ -159,7 +159,7 @@ def build(folder: Path, *, item_ids: Sequence[str], array: Floats) -> None:
 
     store = folder / f"chroma-{uuid.uuid4().hex[:8]}"
     try:
-        client, collection = _open(store, create=True)
+        client, collection = _open(store, create=len(item_ids))
         try:
             for start in range(0, len(item_ids), BATCH):
                 end = start + BATCH
@@ -210,7 +210,7 @@ def fingerprint(array: Floats) -> str:
     return hashlib.sha256(repr(array.shape).encode() + np.ascontiguousarray(array).data).hexdigest()
 
 
-def _open(store: Path, *, create: bool = False) -> tuple[Any, Any]:
+def _open(store: Path, *, create: int | None = None) -> tuple[Any, Any]:
     import chromadb
     from chromadb.config import Settings
 
@@ -218,10 +218,11 @@ def _open(store: Path, *, create: bool = False) -> tuple[Any, Any]:
         path=str(store), settings=Settings(anonymized_telemetry=False, allow_reset=False, is_persistent=True)
     )
     try:
-        if create:
-            collection = client.create_collection(
-                COLLECTION, configuration={"hnsw": dict(_HNSW)}, embedding_function=None
-            )
+        if create is not None:
+            # Chroma writes its index when so many vectors have come; of fewer, the files would hold no index yet.
+            sync = max(2, min(1_000, create))
+            hnsw = {**_HNSW, "sync_threshold": sync, "batch_size": min(100, sync)}
+            collection = client.create_collection(COLLECTION, configuration={"hnsw": hnsw}, embedding_function=None)
         else:
             collection = client.get_collection(COLLECTION, embedding_function=None)
     except BaseException:
@@ -241,8 +242,8 @@ def _index_hashes(store: Path) -> dict[str, str]:
     """Hash the files of the index; SQLite's own file changes at every opening and is checked by `_sound`."""
     return {
         file.relative_to(store).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in sorted(store.rglob("*"))
-        if file.is_file() and not file.name.startswith("chroma.sqlite3")
+        for segment in sorted(store.glob("*/index_metadata.pickle"))  # absent: one vector only, kept in SQLite
+        for file in sorted(segment.parent.iterdir())
     }
 
 
