@@ -137,9 +137,18 @@ def _stated(evidence: Evidence, ids: Iterable[str], words: str) -> bool:
 
 
 def _stem(word: str) -> str:
-    for ending in ("iest", "ier", "est", "er", "ies", "es", "y", "s"):
+    for ending, kept in (
+        ("iest", "y"),
+        ("ier", "y"),
+        ("ies", "y"),
+        ("est", ""),
+        ("er", ""),
+        ("es", ""),
+        ("ly", ""),
+        ("s", ""),
+    ):
         if word.endswith(ending) and len(word) - len(ending) >= 4:
-            return word[: -len(ending)]
+            return word[: -len(ending)] + kept
     return word
 
 
@@ -228,7 +237,7 @@ def _beside(evidence: Evidence, ids: Iterable[str], sentence: str) -> bool:
 
 
 def _liked(evidence: Evidence, ids: Iterable[str], sentence: str) -> bool:
-    return _fact("liked", "because_of")(evidence, ids, sentence)
+    return _fact("liked")(evidence, ids, sentence)
 
 
 # (kind, what says it, what supports it). Tried in order; a span of the sentence is claimed once.
@@ -332,6 +341,7 @@ _OBJECT = re.compile(
     r"(?:\b(?:with|than|as|from|over|beside|alongside|like|to|in)|>)\s+(?:the |a |an |your |that |this )?$",
     re.IGNORECASE,
 )
+_MATCHES = re.compile(r"\bmatch(?:es|ing)? ([^;.!?]+)", re.IGNORECASE)
 _THAN = re.compile(r"[^.;]{0,20}?\bthan\b", re.IGNORECASE)
 _REST = re.compile(r"\s*(?:everything|anything|all|any|the (?:rest|others?)|every)\b", re.IGNORECASE)
 _QUOTED = re.compile(r"[\"“*_]{1,2}([^\"”*_]{3,80})[\"”*_]{1,2}")
@@ -422,6 +432,17 @@ def _read(sentence: str, held: Evidence, *, before: frozenset[str]) -> tuple[lis
         known = number in held.said or any(number in re.findall(r"[\d.,]+%?", held.text(i)) for i in held.named)
         quantities = {str(n) for _, n in held.cart} | {str(len(held.cart)), str(len(held.listed))}
         claim("number", number, known or number in quantities)
+    for match in _MATCHES.finditer(text):
+        words = re.findall(r"[a-z]+", match[1].lower())
+        texts = [
+            held.text(i) + " " + " ".join(" ".join(f.get("words") or ()) for f in held.facts(i))
+            for i in subject(match.start())
+        ]
+        said_words = [
+            word for word in words if word not in ("your", "the", "what", "you", "asked", "for", "wish", "and", "words")
+        ]
+        fits = any(all(word.rstrip("s") in one.lower() for word in said_words) for one in texts)
+        claim("matches", match[0], fits)
     if sentence.endswith("?"):
         return out, _last(subjects, before)
     said_back = _spans_of_the_shopper(sentence, held)
@@ -440,7 +461,9 @@ def _read(sentence: str, held: Evidence, *, before: frozenset[str]) -> tuple[lis
                     others = frozenset(held.subjects) - frozenset(ids)
                 if others:
                     holds = holds_than(kind, ids, others, held, every=_REST.match(text, than.end()) is not None)
-            if kind != "never bought" and NEGATION.search(re.split(r"[;,:.]", text[: match.start()])[-1][-28:]):
+            if kind != "never bought" and NEGATION.search(
+                re.split(r"[;,:.]|\band\b|\bbut\b", text[: match.start()])[-1][-28:]
+            ):
                 # Said not to be so: true unless the record says so. What is left open is no claim.
                 holds = not holds or not mentions
             claim(kind, match[0], holds)
