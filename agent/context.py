@@ -89,7 +89,26 @@ def named(name: str, items: Sequence[Item]) -> list[Item]:
     return [item for item, count in zip(items, counts, strict=True) if count == best]
 
 
-FILLER = frozenset("the a an one that this those these some of my your please it them other".split())
+FILLER = frozenset(
+    [
+        "the",
+        "a",
+        "an",
+        "one",
+        "that",
+        "this",
+        "those",
+        "these",
+        "some",
+        "of",
+        "my",
+        "your",
+        "please",
+        "it",
+        "them",
+        "other",
+    ]
+)
 
 
 def sort_value(item: Item, sort: Sort) -> float | None:
@@ -121,7 +140,7 @@ def narrow(wish: Wish) -> str:
         out.append(f"dearer than {money(wish.above_price)}")
     out += [brand.lower() for brand in wish.brands]
     out += [value.lower() for values in wish.attributes.values() for value in values]
-    out += [word for word in wish.text_all]
+    out += list(wish.text_all)
     out += [f"without {word}" for word in wish.text_none]
     if wish.bought == "again":
         out.append("bought before")

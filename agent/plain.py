@@ -15,25 +15,35 @@ CLAUSES: dict[str, Callable[[Fact], str]] = {
     "bought_times": lambda f: f"you bought it {_times(f.count)} before",
     "not_bought": lambda f: "you have never bought it here",
     "under_price": lambda f: (
-        f"{money(f.amount or 0)} under your {money(f.limit or 0)}"
+        f"it is {money(f.amount)} under your {money(f.limit or 0)}"
         if f.amount
-        else f"just at your {money(f.limit or 0)}"
+        else f"it is just at your {money(f.limit or 0)}"
     ),
-    "over_price": lambda f: f"above your {money(f.limit or 0)}",
-    "matches": lambda f: "matches " + ", ".join(f.words),
-    "goes_with": lambda f: f"in {f.count} baskets with {_short(f.words[0])}",
-    "because_of": lambda f: f"fits with {_short(f.words[0])}, which you chose before",
+    "over_price": lambda f: f"it is above your {money(f.limit or 0)}",
+    "matches": lambda f: f"it matches {' '.join(f.words)}",
+    "goes_with": lambda f: f"it was in {f.count} baskets with {_short(f.words[0])}",
+    "because_of": lambda f: f"it fits with {_short(f.words[0])}, which you chose before",
     "popular": lambda f: f"{f.count} shoppers buy it",
-    "brand_tier": lambda f: f.words[0].lower(),
-    "size": lambda f: f"size {f.words[0].lower()}",
-    "cheaper": lambda f: f"{money(f.amount or 0)} cheaper than {_short(f.words[0])}",
-    "dearer": lambda f: f"{money(f.amount or 0)} dearer than {_short(f.words[0])}",
-    "bigger": lambda f: f"bigger than {_short(f.words[0])}",
-    "smaller": lambda f: f"smaller than {_short(f.words[0])}",
-    "cheapest": lambda f: "the cheapest here",
+    "brand_tier": lambda f: f"it is {tier(f.words[0])}",
+    "size": lambda f: f"it is {f.words[0].lower()}",
+    "cheaper": lambda f: f"it is {money(f.amount or 0)} cheaper than {_short(f.words[0])}",
+    "dearer": lambda f: f"it is {money(f.amount or 0)} dearer than {_short(f.words[0])}",
+    "bigger": lambda f: f"it is bigger than {_short(f.words[0])}",
+    "smaller": lambda f: f"it is smaller than {_short(f.words[0])}",
+    "cheapest": lambda f: "it is the cheapest here",
     "liked": lambda f: "you liked it",
-    "attribute": lambda f: f"{f.words[0].replace('_', ' ')}: {f.words[-1].lower()}",
+    "attribute": lambda f: f"its {f.words[0].replace('_', ' ')} is {f.words[-1].lower()}",
 }
+TIERS = {"private": "store brand", "national": "name brand"}
+
+
+def tier(words: str) -> str:
+    """Name a brand tier as shoppers do.
+
+    >>> tier("Private"), tier("Acme")
+    ('store brand', 'acme')
+    """
+    return TIERS.get(words.lower(), words.lower())
 
 
 def clause(fact: Fact) -> str:
@@ -42,9 +52,22 @@ def clause(fact: Fact) -> str:
     >>> clause(Fact(kind="bought_trips", count=6, of=10))
     'you bought it on 6 of your last 10 trips'
     >>> clause(Fact(kind="under_price", amount=1.71, limit=5))
-    '$1.71 under your $5'
+    'it is $1.71 under your $5'
     """
     return CLAUSES[fact.kind](fact)
+
+
+def fragment(fact: Fact) -> str:
+    """Word one fact without its subject, for a card or a row.
+
+    >>> fragment(Fact(kind="under_price", amount=1.71, limit=5)), fragment(Fact(kind="popular", count=412))
+    ('$1.71 under your $5', '412 shoppers buy it')
+    """
+    text = clause(fact)
+    for start in ("it is ", "it was ", "it "):
+        if text.startswith(start):
+            return text[len(start) :]
+    return text
 
 
 def _times(count: int | None) -> str:
@@ -76,7 +99,7 @@ def strongest(recommendation: Recommendation, *, limit: int) -> list[Fact]:
 
 def reason(recommendation: Recommendation) -> str:
     """Write a card's reason from the two strongest facts, as one sentence."""
-    clauses = [clause(fact) for fact in strongest(recommendation, limit=2)]
+    clauses = [fragment(fact) for fact in strongest(recommendation, limit=2)]
     if not clauses:
         return "It fits what you asked for."
     text = "; ".join(clauses)
@@ -91,16 +114,26 @@ def price_text(item: Item) -> str:
 def row(recommendation: Recommendation, *, position: int, limit: int = 3) -> str:
     """Write the line about an item that the model is shown."""
     item = recommendation.item
-    clauses = "; ".join(clause(fact) for fact in strongest(recommendation, limit=limit))
+    clauses = "; ".join(fragment(fact) for fact in strongest(recommendation, limit=limit))
     return f"{position}. {item.title[:80]} | {price_text(item)}" + (f" | {clauses}" if clauses else "")
 
 
 def list_rows(recommendations: Sequence[Recommendation], *, requests: Sequence[Request], notes: Sequence[str]) -> str:
     """Write what the model is shown of a list: how many, for what, and one line each."""
-    labels = " and ".join(request.label for request in requests if request.label)
-    head = f"{len(recommendations)} for {labels}" if labels else f"{len(recommendations)} items"
+    labels = joined_labels(requests)
+    head = f"{len(recommendations)} {labels}" if labels else f"{len(recommendations)} items"
     lines = [head, *(row(r, position=n) for n, r in enumerate(recommendations, start=1))]
     return "\n".join([*lines, *(f"note: {note}" for note in notes)])
+
+
+def joined_labels(requests: Sequence[Request]) -> str:
+    """Name what a list is for: "for milk and bread", "that go with salsa", "cheaper than salsa"."""
+    plain_ones = [
+        request.label for request in requests if request.label and request.task not in ("similar", "goes_with")
+    ]
+    own = [request.label for request in requests if request.label and request.task in ("similar", "goes_with")]
+    own = [label.replace("goes with", "that go with", 1) for label in own]
+    return " and ".join([*(["for " + " and ".join(plain_ones)] if plain_ones else []), *own])
 
 
 def looked_rows(looked: Looked) -> str:
@@ -114,10 +147,10 @@ def looked_rows(looked: Looked) -> str:
 
 def listed(recommendations: Sequence[Recommendation], *, requests: Sequence[Request]) -> list[str]:
     """Say in plain sentences what a list holds: how many for what, and why the first is first."""
-    labels = " and ".join(request.label for request in requests if request.label)
+    labels = joined_labels(requests)
     count = len(recommendations)
     what = "one item" if count == 1 else f"{count} items"
-    first = f"Here {'is' if count == 1 else 'are'} {what}" + (f" for {labels}." if labels else ".")
+    first = f"Here {'is' if count == 1 else 'are'} {what}" + (f" {labels}." if labels else ".")
     facts = strongest(recommendations[0], limit=1)
     if not facts:
         return [first]
@@ -136,7 +169,7 @@ def explained(looked: Looked) -> list[str]:
     clauses = [clause(fact) for fact in facts]
     out = [f"{name} is here because {clauses[0]}."]
     if len(clauses) > 1:
-        out.append("Also: " + "; ".join(clauses[1:]) + ".")
+        out.append("Also, " + "; ".join(clauses[1:]) + ".")
     return out
 
 
@@ -217,7 +250,7 @@ def compared(looked: Looked) -> list[str]:
             if fact.kind not in ("matches", "under_price", "cheapest")
         ]
         if facts:
-            out.append(f"{_named(looked, place)}: {'; '.join(clause(fact) for fact in facts[:2])}.")
+            out.append(f"{_named(looked, place)}: {'; '.join(fragment(fact) for fact in facts[:2])}.")
     return out
 
 

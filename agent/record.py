@@ -59,7 +59,7 @@ def wish_to_json(wish: Wish) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for name in Wish.__dataclass_fields__:
         value = getattr(wish, name)
-        if value in (None, "", (), {}, False, "any") or value == frozenset() and name != "item_ids":
+        if value in (None, "", (), {}, False, "any") or (value == frozenset() and name != "item_ids"):
             continue
         if isinstance(value, frozenset):
             value = sorted(value)
@@ -118,21 +118,13 @@ def recommend_one(turn: Turn, item: Item) -> Recommendation:
     """Rank one item by itself under the request in force: its parts, as if it had been proposed."""
     request = turn.request or Request(task="search", wish=Wish(query=turn.message), label="")
     free = replace(request, wish=Wish(query=request.wish.query, age_restricted=True))
-    hits = [
-        hit
-        for hit in turn.shop.catalog.search(
+    hits = list(
+        turn.shop.catalog.search(
             [request.wish.query or item.title],
             wish=Wish(item_ids=frozenset({item.item_id}), age_restricted=True),
             limit=1,
         )
-    ]
-    candidate = hits[0] if hits else Candidate(item_id=item.item_id, sources={})
-    shop = turn.shop
-    ranked = shop.ranker.rank(
-        [candidate],
-        context=turn.rank_context(free, limit=1),
-        catalog=shop.catalog,
-        history=shop.history,
-        scorer=shop.scorer,
     )
+    candidate = hits[0] if hits else Candidate(item_id=item.item_id, sources={})
+    ranked = turn.shop.rank([candidate], context=turn.rank_context(free, limit=1))
     return ranked[0] if ranked else Recommendation(item=item, score=0.0, parts=())

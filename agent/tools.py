@@ -42,7 +42,6 @@ def search_catalog(
     without: Words | None = None,
     bought: Literal["again", "new"] | None = None,
     sort: Sort | None = None,
-    more: Literal[True] | None = None,
 ) -> Answer:
     """Find items by words and bounds. Without query: keep the last wish and add these bounds.
 
@@ -56,10 +55,8 @@ def search_catalog(
         without: Words that must not.
         bought: Only what this shopper bought before, or never.
         sort: Order by price or size.
-        more: Others than those already shown.
     """
     turn: Turn = runtime.context
-    catalog = turn.shop.catalog
     notes: list[str] = []
     if query:
         queries = (query, turn.message) if turn.alone else (query,)
@@ -83,7 +80,6 @@ def search_catalog(
         max_price=base.wish.max_price if max_price is None else max_price,
         min_price=base.wish.min_price if min_price is None else min_price,
         bought=bought or base.wish.bought,
-        exclude_ids=base.wish.exclude_ids | turn.seen if more else base.wish.exclude_ids,
     )
     if brand:
         wish = _with_brand(turn, wish, brand, notes)
@@ -141,7 +137,7 @@ def similar_items(
     brand: Word | None = None,
     query: Text | None = None,
 ) -> Answer:
-    """Find items like a shown one. Without position: like the list as a whole.
+    """Find items like a shown one; without arguments: others than those already shown.
 
     Args:
         position: Which shown item, counted from 1.
@@ -150,6 +146,11 @@ def similar_items(
         query: A named item to start from.
     """
     turn: Turn = runtime.context
+    if turn.request is not None and position is None and not query and than is None and brand is None:
+        others = replace(
+            turn.request, wish=replace(turn.request.wish, exclude_ids=turn.request.wish.exclude_ids | turn.seen)
+        )
+        return _pooled(turn, others, [])
     found = _one(turn, position=position, query=query, act="recommend", default_first=True)
     if isinstance(found, Problem):
         return found.text, found
@@ -254,17 +255,14 @@ def explain(
 
     turn: Turn = runtime.context
     if position is not None or not query:
-        found = _one(turn, position=position, query=query, act="explain", default_first=True)
+        found = _one(turn, position=position, query=None, act="explain", default_first=True)
         if isinstance(found, Problem):
             return found.text, found
-        place = _position(turn, found)
-        if place:
-            return "why", Looked(kind="explain", recommendations=(turn.shown[place - 1],), positions=(place,))
-    among = named(query or "", [r.item for r in turn.shown])
+        return "why", _why(turn, found)
+    among = named(query, [r.item for r in turn.shown])
     if among and not why_not:
-        place = _position(turn, among[0])
-        return "why", Looked(kind="explain", recommendations=(turn.shown[place - 1],), positions=(place,))
-    hits = turn.shop.catalog.search([query or turn.message], wish=Wish(age_restricted=True), limit=20)
+        return "why", _why(turn, among[0])
+    hits = _meant(turn, query)
     shown_ids = {r.item.item_id for r in turn.shown}
     absent = [turn.item(hit.item_id) for hit in hits if hit.item_id not in shown_ids]
     if not absent:
@@ -390,8 +388,7 @@ def ask_shopper(runtime: ToolRuntime, query: Text) -> Answer:
             names.append(kind.name)
     if len(names) < 2:
         # One answer only: asking would not change the list, so show it.
-        outcome = search_catalog.func(runtime, query=query)  # type: ignore[attr-defined]
-        return outcome  # type: ignore[no-any-return]
+        return search_catalog.func(runtime, query=query)  # type: ignore[attr-defined]
     options = tuple(names[:4])
     listed = ", ".join(name.lower() for name in options[:-1]) + " or " + options[-1].lower()
     question = Question(text=f"What kind of {query}: {listed}?", options=options)
@@ -441,13 +438,7 @@ def _pooled(turn: Turn, request: Request, notes: list[str]) -> Answer:
     elif request.task == "again" and turn.user_id is None:
         candidates = []
     else:
-        candidates = shop.ranker.candidates(
-            turn.rank_context(request, limit=RETRIEVED),
-            catalog=shop.catalog,
-            history=shop.history,
-            scorer=shop.scorer,
-            limit=RETRIEVED,
-        )
+        candidates = shop.candidates(turn.rank_context(request, limit=RETRIEVED), limit=RETRIEVED)
     if request.task in ("goes_with", "again", "new", "next_basket"):
         candidates = [c for c in candidates if not broken(turn.item(c.item_id), wish, bought=turn.bought(c.item_id))]
     pool = Pool(request=request, candidates=tuple(candidates), notes=tuple(notes))
@@ -465,8 +456,6 @@ def _short(item: Item) -> str:
 
 def _asks_for_restricted(turn: Turn, query: str) -> bool:
     """Say whether the words name age-restricted goods: then, and only then, such goods may be shown."""
-    if "age_restricted" not in turn.shop.catalog.attribute_names:
-        return False
     focus = turn.shop.catalog.focus([query])
     return bool(focus) and sum(turn.item(item_id).age_restricted for item_id in focus) > len(focus) / 2  # type: ignore[union-attr, arg-type]
 
@@ -481,8 +470,12 @@ def _with_brand(turn: Turn, wish: Wish, brand: str, notes: list[str]) -> Wish:
         notes.append(f"No brand here is called {brand}, so I left that out.")
         return wish
     name, value = resolved
-    if name == "brand":
-        return replace(wish, brands=(value,))
+    # Where the attribute says no more than the item's brand does, the brand is what shoppers read.
+    brands = {
+        item.brand for item in turn.shop.catalog.items.values() if item.brand and item.attributes.get(name) == value
+    }
+    if name == "brand" or len(brands) == 1:
+        return replace(wish, brands=(value,) if name == "brand" else tuple(brands))
     return replace(wish, attributes={**wish.attributes, name: (value,)})
 
 
@@ -551,6 +544,22 @@ def _shown_at(turn: Turn, positions: list[int], *, act: str) -> tuple[list[int],
             text=f"There is no number {wrong}: the last list has {have}. Which one do you mean?", act="ask"
         )
     return kept, None
+
+
+def _why(turn: Turn, item: Item) -> Looked:
+    place = _position(turn, item)
+    return Looked(kind="explain", recommendations=(turn.shown[place - 1],), positions=(place,))
+
+
+def _meant(turn: Turn, words: str) -> list[Candidate]:
+    """Find what was asked after beside the list: a brand or tier of the same thing, else another thing."""
+    catalog, request = turn.shop.catalog, turn.request
+    if request is not None and request.wish.query and catalog.resolve_brand(words) is not None:
+        wish = _with_brand(turn, Wish(query=request.wish.query, age_restricted=True), words, [])
+        hits = catalog.search([request.wish.query], wish=wish, limit=20)
+        if hits:
+            return hits
+    return catalog.search([words], wish=Wish(query=words, age_restricted=True), limit=20)
 
 
 def _position(turn: Turn, item: Item) -> int:

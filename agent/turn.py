@@ -138,7 +138,7 @@ def act(work: Work, write: Write) -> None:
     calls = []
     for call in work.calls[: turn.limits.tool_calls]:
         if work.planned:
-            call, dropped = check_call(call, message=turn.message, said=turn.said)
+            call, _dropped = check_call(call, message=turn.message, said=turn.said)
         outcome, summary = _run(call, turn)
         if isinstance(outcome, Problem) and any(isinstance(one, Problem) for one in work.outcomes):
             continue
@@ -160,14 +160,15 @@ def _run(call: ToolCall, turn: Turn) -> tuple[Outcome, str]:
     )
     from pydantic import ValidationError
 
+    tool = TOOLS_BY_NAME[call.name]
     try:
-        message = TOOLS_BY_NAME[call.name].invoke(
-            {"type": "tool_call", "id": call.name, "name": call.name, "args": {**call.arguments, "runtime": runtime}}
-        )
+        arguments = tool.tool_call_schema.model_validate(dict(call.arguments)).model_dump(exclude_none=True)
     except ValidationError:
         # A server that does not keep to the schema: the call is refused, the talk goes on.
         return Problem(text="I did not get that. Could you say it another way?", act="ask"), "refused"
-    return message.artifact, str(message.content)
+    # Not `tool.invoke`: it would serialise the runtime, and with it the shop, on every call.
+    content, outcome = tool.func(runtime=runtime, **arguments)
+    return outcome, content
 
 
 def _rank(work: Work) -> None:
@@ -217,14 +218,7 @@ def rank_pool(turn: Turn, pool: Pool, *, limit: int) -> list[Recommendation]:
     if not pool.candidates:
         return []
     wide = len(pool.candidates) if request.sort else limit
-    ranked = shop.ranker.rank(
-        pool.candidates,
-        context=turn.rank_context(request, limit=wide),
-        catalog=shop.catalog,
-        history=shop.history,
-        scorer=shop.scorer,
-        limit=wide,
-    )
+    ranked = shop.rank(pool.candidates, context=turn.rank_context(request, limit=wide), limit=wide)
     if request.sort:
         best = max((candidate.sources.get("match", 0.0) for candidate in pool.candidates), default=0.0)
         fitting = [r for r in ranked if r.sources.get("match", best) >= 0.6 * best]
@@ -302,7 +296,7 @@ def nothing_fits(turn: Turn, pool: Pool) -> list[str]:
 
 def answer(work: Work, write: Write) -> None:
     """Say what happened: code's own sentences first, then the model's, each checked before it is said."""
-    for sentence in _code_sentences(work, write):
+    for sentence in code_sentences(work, write):
         _say(work, write, sentence, source="plain")
     if not work.new_list and work.looked is None:
         return
@@ -427,9 +421,9 @@ def _rows(work: Work) -> str:
     return "\n".join(parts) or "nothing"
 
 
-def _code_sentences(work: Work, write: Write) -> list[str]:
+def code_sentences(work: Work, write: Write) -> list[str]:
     """Say what needs no model: questions, notes, the cart, memory, and talk that is not about items."""
-    out = [note for note in work.notes]
+    out = list(work.notes)
     for outcome in work.outcomes:
         match outcome:
             case Problem(text=text):
@@ -623,7 +617,7 @@ def _failed_request(work: Work) -> Request | None:
 QUICK: dict[str, ToolCall] = {
     "Cheaper": ToolCall(name="similar_items", arguments={"than": "cheaper"}),
     "Store brand": ToolCall(name="search_catalog", arguments={"brand": "store brand"}),
-    "Something else": ToolCall(name="search_catalog", arguments={"more": True}),
+    "Something else": ToolCall(name="similar_items", arguments={}),
     "Why the first one?": ToolCall(name="explain", arguments={"position": 1}),
     "Show my cart": ToolCall(name="update_cart", arguments={"action": "show"}),
     "My usual shop": ToolCall(name="recommend", arguments={"bought": "again"}),

@@ -1,0 +1,531 @@
+"""Histories to conversations: a simulated shopper with a real next basket talks to the real tools.
+
+The shop behind the tools was prepared from what happened before a cut in time; the shopper's wishes come from the
+baskets after it. The gold calls are known because the wish is known; what the tools give back, the ranking and its
+facts are real; the gold answers are worded from those facts and pass the same checker that serving uses.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from agent.context import Turn
+from agent.conversation import Conversation, Message, ToolCall, to_json
+from agent.limits import Limits
+from agent.outcome import Problem, Question
+from agent.plan import check_call
+from agent.store import Memory
+from agent.turn import Work, act, answer, code_sentences, keep, phrased
+from finetune.answers import gold_answer
+from finetune.phrasebook import Filled, Phrase, Phrasebook, Replies, Spoken, load_lists, load_phrases, load_replies
+from finetune.spoken import roughen, speak_name
+from retrieval.records import Item, Recommendation, ShopError
+
+if TYPE_CHECKING:
+    from retrieval.shop import Shop
+
+# Share of each kind of message among those that fit at a point of a talk; a kind that is not named has weight 1.
+SHARES: Mapping[str, float] = {
+    "search": 6,
+    "occasion": 5,
+    "max_price": 4,
+    "min_price": 1,
+    "between": 0.7,
+    "brand": 2,
+    "size": 2,
+    "with_words": 2,
+    "without": 3,
+    "combo": 4,
+    "several": 2.5,
+    "again": 2.5,
+    "new": 2,
+    "recommend": 3,
+    "refine": 7,
+    "similar": 7,
+    "goes_with": 3,
+    "why": 5,
+    "why_not": 3,
+    "compare": 4,
+    "details": 4,
+    "cart": 7,
+    "remember": 4,
+    "forget": 2,
+    "ask": 1.5,
+    "nothing_fits": 2,
+    "chat": 3,
+    "off_topic": 3,
+    "hostile": 1.5,
+    "age_restricted": 1,
+    "not_english": 1,
+    "two_acts": 2,
+    "sort": 2,
+}
+NEEDING_LIST = ("list", "focus")
+
+
+@dataclass(slots=True, kw_only=True)
+class Talk:
+    """A talk in the making: what has been said and what the tools left behind."""
+
+    user_id: str | None
+    messages: list[Message] = field(default_factory=list)
+    shown: tuple[Recommendation, ...] = ()
+    request: Any = None
+    cart: tuple[tuple[str, int], ...] = ()
+    memories: tuple[Memory, ...] = ()
+    focus: int | None = None
+    untrained: list[int] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """What the shop's items are called, for filling slots."""
+
+    things: Mapping[str, tuple[str, ...]]  # everyday name -> other names for it
+    by_item: Mapping[str, str]  # item id -> everyday name
+    lists: Mapping[str, Mapping[str, tuple[str, ...]]]
+
+
+def read_words(shop: Shop) -> Words:
+    """Collect what the shop's items are called: kinds from the titles, other names from the descriptions."""
+    from retrieval.kinds import also_called
+
+    things: dict[str, tuple[str, ...]] = {}
+    by_item: dict[str, str] = {}
+    for item in shop.catalog.items.values():
+        if item.age_restricted:
+            continue
+        name = item.title.split(",")[0].strip().lower()
+        by_item[item.item_id] = name
+        if name not in things:
+            things[name] = tuple(alias.lower() for alias in also_called(item.description) if len(alias) < 30)
+    names = ("things", "qualities", "unqualities", "ingredients", "unwanted", "avoid")
+    return Words(things=things, by_item=by_item, lists={name: load_lists(name) for name in names})
+
+
+def dialogues(
+    shop: Shop,
+    *,
+    work: Path,
+    out: Path,
+    count: int,
+    weeks: float = 4.0,
+    seed: int = 0,
+    progress: Callable[[str, float], None] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Turn a prepared shop's histories into conversations, with nothing after the cut seen by the tools.
+
+    The shop is prepared once more in `work` from what happened up to `weeks` before its last event; the wishes
+    come from the baskets after that.
+
+    Args:
+        shop: The shop whose histories are used.
+        work: Folder for the earlier shop; kept, so that a second run finds it.
+        out: The JSON-lines file to write.
+        count: How many conversations.
+        weeks: Length of the held-out end of the log, in weeks.
+        seed: See `write_dialogues`.
+        progress: Told what is being done, and the share that is done.
+        options: Passed on to `write_dialogues`.
+
+    Raises:
+        ShopError: when the log is too short for the cut, or a folder cannot be written.
+    """
+    from retrieval.prepare import prepare
+    from retrieval.shop import Shop as Opened
+    from retrieval.source_files import Source
+
+    tell = progress or (lambda _what, _share: None)
+    log = shop.read_interactions()
+    log = log[log["event"] == "purchase"]
+    if not len(log):
+        raise ShopError("The shop's log has no purchases, so there is nothing to make conversations from")
+    cut = float(log["timestamp"].max()) - weeks * 7 * 86400
+    if not (log["timestamp"] < cut).any():
+        raise ShopError(f"All purchases are in the last {weeks:g} weeks: choose fewer with --weeks")
+    source = Source(name="earlier", items=list(shop.catalog.items.values()), interactions=shop.read_interactions())
+    prepare(source, shop=work, until=cut, progress=lambda what, share: tell(f"Earlier shop: {what}", 0.4 * share))
+    late = log[log["timestamp"] >= cut]
+    baskets: dict[str, list[list[str]]] = {}
+    for (user_id, _), items in late.groupby(["user_id", "basket_id"], sort=True)["item_id"]:
+        baskets.setdefault(str(user_id), []).append([str(item_id) for item_id in items])
+    with Opened.open(work) as earlier:
+        counted = write_dialogues(
+            earlier,
+            baskets,
+            out=out,
+            count=count,
+            seed=seed,
+            progress=lambda done, of: tell(f"Conversations {done} of {of}", 0.4 + 0.6 * done / of),
+            **options,
+        )
+    return {**counted, "cut": cut, "weeks": weeks, "seed": seed}
+
+
+def write_dialogues(
+    shop: Shop,
+    baskets: Mapping[str, Sequence[Sequence[str]]],
+    *,
+    out: Path,
+    count: int,
+    seed: int = 0,
+    max_turns: int = 8,
+    new_share: float = 0.3,
+    shares: Mapping[str, float] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Write `count` conversations as JSON lines, built aside and swapped in whole; give what was counted.
+
+    Args:
+        shop: A shop prepared from what happened before the cut.
+        baskets: By shopper, the baskets after the cut as lists of item ids: where wishes come from.
+        out: The file to write.
+        count: How many conversations.
+        seed: Conversation n depends on the seed and n only.
+        max_turns: Most messages of the shopper in one conversation.
+        new_share: Share of talks with a new shopper, who has no history.
+        shares: Weights of the kinds of message; see `SHARES`.
+        progress: Called with (done, count).
+
+    Raises:
+        ShopError: when no shopper has a basket after the cut.
+    """
+    known = sorted(user for user, held in baskets.items() if any(held))
+    if not known:
+        raise ShopError("No shopper has a basket after the cut: choose an earlier --cut, or more interactions")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    aside = out.with_name(out.name + ".partial")
+    words, book, replies = read_words(shop), load_phrases(), load_replies()
+    kinds: dict[str, int] = {}
+    turns = 0
+    seen: set[str] = set()
+    with aside.open("w", encoding="utf-8") as lines:
+        for number in range(count):
+            rng = Random(f"{seed}:{number}")
+            user_id = rng.choice(known)
+            basket = rng.choice([held for held in baskets[user_id] if held])
+            talk = make_talk(
+                shop,
+                user_id=None if rng.random() < new_share else user_id,
+                basket=basket,
+                rng=rng,
+                words=words,
+                book=book,
+                replies=replies,
+                turns=rng.choices(range(1, max_turns + 1), [2, 3, 4, 4, 3, 2, 1, 1][:max_turns])[0],
+                shares={**SHARES, **(shares or {})},
+            )
+            for kind in talk.kinds:
+                kinds[kind] = kinds.get(kind, 0) + 1
+            turns += len(talk.kinds)
+            seen |= {message.content for message in talk.messages if message.role == "user"}
+            conversation = Conversation(
+                conversation_id=f"d{seed}-{number}",
+                user_id=talk.user_id,
+                messages=tuple(talk.messages),
+                metadata={"source": "dialogues", "untrained": talk.untrained, "kinds": talk.kinds},
+            )
+            lines.write(json.dumps(to_json(_light(conversation)), ensure_ascii=False) + "\n")
+            if progress is not None:
+                progress(number + 1, count)
+        lines.flush()
+        os.fsync(lines.fileno())
+    aside.replace(out)
+    return {
+        "conversations": count,
+        "turns": turns,
+        "distinct_messages": len(seen),
+        "kinds": dict(sorted(kinds.items())),
+    }
+
+
+def _light(conversation: Conversation) -> Conversation:
+    """Keep of the evidence only what training reads: the model's own words with positions."""
+    return replace(
+        conversation,
+        messages=tuple(
+            replace(message, evidence={"raw": message.evidence["raw"]} if message.evidence.get("raw") else {}, usage={})
+            for message in conversation.messages
+        ),
+    )
+
+
+def make_talk(
+    shop: Shop,
+    *,
+    user_id: str | None,
+    basket: Sequence[str],
+    rng: Random,
+    words: Words,
+    book: Phrasebook,
+    replies: Replies,
+    turns: int,
+    shares: Mapping[str, float],
+) -> Talk:
+    """Let a simulated shopper with this next basket talk to the real tools for some turns."""
+    talk = Talk(user_id=user_id)
+    wanted = [item_id for item_id in basket if item_id in words.by_item] or list(words.by_item)[:50]
+    for _ in range(turns):
+        for _attempt in range(12):
+            filled, kind = _next_message(talk, shop, wanted, rng, words, book, shares)
+            if filled is not None and _take_turn(talk, shop, filled, kind, rng, replies):
+                break
+    return talk
+
+
+def _next_message(
+    talk: Talk,
+    shop: Shop,
+    wanted: Sequence[str],
+    rng: Random,
+    words: Words,
+    book: Phrasebook,
+    shares: Mapping[str, float],
+) -> tuple[Filled | None, str]:
+    """Draw a phrase that makes sense now, and fill it with what this shopper wants."""
+    available = {"nothing"}
+    if talk.shown:
+        available |= {"list"}
+        if talk.focus is not None:
+            available |= {"focus"}
+    if talk.cart:
+        available.add("cart")
+    if talk.memories:
+        available.add("memory")
+    weights = {}
+    for kind in book.kinds:
+        needs = {phrase.needs for phrase in book.phrases[kind]}
+        if needs & available:
+            weight = shares.get(kind, 1.0)
+            # Follow-ups are what a talk is made of once there is a list; openers start it.
+            if needs & {"list", "focus", "cart", "memory"} & available:
+                weight *= 2.0
+            weights[kind] = weight
+    kind = rng.choices(list(weights), list(weights.values()))[0]
+    phrase = book.sample(kind, rng, where=lambda one: one.needs in available)
+    values = _values(phrase, talk, shop, wanted, rng, words)
+    if values is None:
+        return None, kind
+    filled = phrase.fill(values, rng, count=len(talk.shown) or None)
+    rough = roughen(filled.text, rng, keep=_kept_words(filled))
+    return Filled(text=rough, calls=filled.calls), kind
+
+
+def _kept_words(filled: Filled) -> list[str]:
+    """List the words that must stay readable: a name to leave out or to require is copied, not guessed."""
+    out = []
+    for call in filled.calls:
+        for name in ("having", "with", "without", "text"):
+            value = call.arguments.get(name)
+            out += [value] if isinstance(value, str) else list(value or ())
+    return out
+
+
+def _values(
+    phrase: Phrase, talk: Talk, shop: Shop, wanted: Sequence[str], rng: Random, words: Words
+) -> dict[str, Any] | None:
+    """Fill each slot of a phrase from what this shopper wants and what is shown; None when one cannot be filled."""
+    values: dict[str, Any] = {}
+    items = shop.catalog.items
+    count = len(talk.shown)
+    targets = rng.sample(list(wanted), min(4, len(wanted)))
+    carried = _carried(talk)
+    for slot in phrase.slots:
+        stem, number = slot.rstrip("0123456789"), slot[len(slot.rstrip("0123456789")) :]
+        at = int(number or 1) - 1
+        target = items[targets[at % len(targets)]]
+        thing = values.get("thing" + number)
+        match stem:
+            case "thing":
+                values[slot] = _thing(target, words, rng, phrase)
+            case "price":
+                near = _price_near(talk, shop, thing or carried, target, rng)
+                if slot == "price2":
+                    near = max(near, float(values.get("price", 0)) + 1)
+                values[slot] = near
+            case "brand":
+                store = "store" in target.brand.lower()
+                values[slot] = "store brand" if store == (rng.random() < 0.85) else "name brand"
+            case "size":
+                size = _size_of(target, talk, rng, phrase)
+                if size is None:
+                    return None
+                values[slot] = size
+            case "quality" | "unquality" | "ingredient" | "without":
+                name = {
+                    "quality": "qualities",
+                    "unquality": "unqualities",
+                    "ingredient": "ingredients",
+                    "without": "unwanted",
+                }[stem]
+                if phrase.kind in ("remember", "recommend", "forget") and stem == "without":
+                    name = "avoid"
+                held = words.lists[name]
+                head = str(thing.value if isinstance(thing, Spoken) else thing or carried or "")
+                if head not in held:
+                    head = next((key for key in held if head and (key in head or head in key)), rng.choice(list(held)))
+                    if "thing" + number in phrase.slots and name != "avoid":
+                        values["thing" + number] = _other_name(head, words, rng)
+                choices = [word for word in held[head] if word not in values.values()]
+                if not choices:
+                    return None
+                values[slot] = rng.choice(choices)
+            case "position":
+                values[slot] = rng.randint(1, count) if count else None
+            case "positions":
+                if count < 2:
+                    return None
+                values[slot] = sorted(rng.sample(range(1, count + 1), 2 if rng.random() < 0.8 or count < 3 else 3))
+            case "all":
+                if not 1 < count <= 5:
+                    return None
+                values[slot] = list(range(1, count + 1))
+            case "it":
+                values[slot] = talk.focus
+            case "name":
+                title = _name_from(phrase, talk, shop, rng)
+                if title is None:
+                    return None
+                values[slot] = speak_name(title, rng)
+            case "other":
+                values[slot] = _other_name(rng.choice(list(words.things)), words, rng)
+            case "quantity":
+                values[slot] = rng.choices([2, 3, 4, 5, 6, 10, 12], [6, 4, 2, 1, 2, 0.5, 1])[0]
+            case _:
+                return None
+        if values.get(slot) is None:
+            return None
+    return values
+
+
+def _thing(target: Item, words: Words, rng: Random, phrase: Phrase) -> Any:
+    name = words.by_item[target.item_id]
+    return _other_name(name, words, rng)
+
+
+def _other_name(name: str, words: Words, rng: Random) -> Any:
+    """Say a thing by its own name or another; the plan holds the words that were said."""
+    others = [*words.things.get(name, ()), *words.lists["things"].get(name, ())]
+    if others and rng.random() < 0.4:
+        return rng.choice(others)
+    if rng.random() < 0.15:
+        return rng.choice(list(words.lists["things"]))
+    return name
+
+
+def _carried(talk: Talk) -> str:
+    return talk.shown[0].item.title.split(",")[0].lower() if talk.shown else ""
+
+
+def _price_near(talk: Talk, shop: Shop, thing: Any, target: Item, rng: Random) -> float:
+    """Choose a bound as people do: round, and mostly one that something keeps to."""
+    prices = [r.item.price for r in talk.shown if r.item.price] or [target.price or 3.0]
+    amount = rng.choice(prices) * rng.uniform(0.6, 1.7)
+    steps = [0.25, 0.5, 1.0] if amount < 3 else [0.5, 1.0, 1.0] if amount < 10 else [1.0, 5.0, 5.0]
+    step = rng.choice(steps)
+    rounded = max(step, round(amount / step) * step)
+    return rounded - 0.01 if rng.random() < 0.08 and rounded >= 1 else float(rounded)
+
+
+def _size_of(target: Item, talk: Talk, rng: Random, phrase: Phrase) -> str | None:
+    from retrieval.quantity import parse_quantity
+
+    pool = [r.item for r in talk.shown] if phrase.needs in NEEDING_LIST and talk.shown else [target]
+    pieces = [piece for item in pool for piece in item.title.split(", ")[1:] if parse_quantity(piece)]
+    return rng.choice(pieces).lower() if pieces else None
+
+
+def _name_from(phrase: Phrase, talk: Talk, shop: Shop, rng: Random) -> str | None:
+    """Name an item of the cart where one is taken out of it, else a shown one."""
+    removing = any(call.name == "update_cart" and call.arguments.get("action") == "remove" for call in phrase.calls)
+    if removing:
+        return shop.catalog.items[rng.choice(talk.cart)[0]].title if talk.cart else None
+    if phrase.kind == "forget":
+        return rng.choice(talk.memories).text if talk.memories else None
+    return rng.choice(talk.shown).item.title if talk.shown else None
+
+
+def _take_turn(talk: Talk, shop: Shop, filled: Filled, kind: str, rng: Random, replies: Replies) -> bool:
+    """Run the real tools on the gold calls and word the reply; False when the phrase does not work here."""
+    calls = [_renamed(call) for call in filled.calls]
+    said = tuple(message.content for message in talk.messages if message.role == "user")
+    for call in calls:
+        _, dropped = check_call(call, message=filled.text, said=said)
+        if dropped:
+            return False
+    turn = Turn(
+        shop=shop,
+        limits=Limits(),
+        user_id=talk.user_id,
+        message=filled.text,
+        said=said,
+        shown=talk.shown,
+        request=talk.request,
+        seen=frozenset(item_id for message in talk.messages for item_id in message.items),
+        cart=talk.cart,
+        memories=talk.memories,
+    )
+    work = Work(
+        turn=turn,
+        model=None,
+        store=None,  # type: ignore[arg-type]  # act and keep touch no store; the caller keeps what they give
+        owner="",
+        history=tuple(talk.messages),
+        calls=calls,
+        user_message=Message(role="user", content=filled.text),
+    )
+    work.planned = True
+    work.model_away = True  # no model is asked: the words below are gold
+    act(work, _nothing)
+    if any(isinstance(outcome, Problem) for outcome in work.outcomes) and rng.random() < 0.7:
+        return False
+    if kind == "ask" and not any(isinstance(outcome, Question) for outcome in work.outcomes):
+        return False
+    gold = gold_answer(work, rng, replies) if phrased(work) else []
+    if gold:
+        _say_gold(work, gold)
+    else:
+        answer(work, _nothing)
+    keep(work, _nothing)
+    messages = work.kept["messages"]
+    start = len(talk.messages)
+    talk.messages += messages
+    if not gold:
+        talk.untrained.append(start + 3)
+    if work.new_list:
+        talk.shown = tuple(work.shown)
+        talk.focus = None
+    if work.looked is not None and len(work.looked.positions) == 1 and work.looked.positions[0]:
+        talk.focus = work.looked.positions[0]
+    talk.request = work.kept["request"] or talk.request
+    talk.cart, talk.memories = work.cart, work.memories
+    talk.kinds.append(kind)
+    return True
+
+
+def _renamed(call: ToolCall) -> ToolCall:
+    """Give a call of the bank as the tools name its arguments: `with` is a word that Python keeps for itself."""
+    arguments = {("having" if name == "with" else name): value for name, value in call.arguments.items()}
+    return ToolCall(name=call.name, arguments=arguments)
+
+
+def _nothing(_: Any) -> None:
+    return None
+
+
+def _say_gold(work: Work, gold: Sequence[str]) -> None:
+    """Put gold sentences where the model's would be, after code's own."""
+    for sentence in code_sentences(work, _nothing):
+        work.raw.append(sentence)
+        work.sources.append("plain")
+    for sentence in gold:
+        work.raw.append(sentence)
+        work.sources.append("model")
