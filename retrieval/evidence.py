@@ -79,12 +79,17 @@ class Evidence:
     @cached_property
     def again(self) -> NDArray[np.float32]:
         """Score what the shopper buys again."""
-        return self.scorer.again(self.context.user_id)
+        return self.scorer.again(self.context.user_id, at=self.context.at)
 
     @cached_property
     def goes_with(self) -> NDArray[np.float32]:
         """Score what is bought together with the anchors."""
         return self.scorer.with_cart(self.anchors)
+
+    @cached_property
+    def popularity(self) -> NDArray[np.float32]:
+        """Score what many shoppers buy, lately most of all."""
+        return self.scorer.popularity if self.context.at is None else self.scorer.popular(at=self.context.at)
 
     @cached_property
     def usual_price(self) -> Floats:
@@ -149,7 +154,8 @@ class Evidence:
             "collaborative": _curve("collaborative", self.collaborative[rows]),
             "bought_before": _curve("bought_before", self.again[rows]),
             "goes_with": _curve("goes_with", self.goes_with[rows]),
-            "popularity": self.shelf.popularity[rows],
+            "popularity": np.log1p(self.popularity[rows].astype(np.float64))
+            / np.log1p(max(self.popularity.max(initial=0), 1)),
             "price_fit": self.price_fit(rows),
             "taste": self.taste[rows],
         }
@@ -163,6 +169,11 @@ def gather(context: RankContext, *, shelf: Shelf, history: History, scorer: Coll
 def _curve(part: str, scores: NDArray[np.float32]) -> Floats:
     out: Floats = np.log1p(scores.astype(np.float64) / START[part]) / np.log1p(FULL[part] / START[part])
     return out
+
+
+TERMS_LOOKED_AT = 12
+LEAST_TOGETHER = 8  # trips that held both, below which a pair says nothing
+LEAST_LIFT = 2.5  # how many times more often than by chance
 
 
 def part_facts(part: str, item_id: str, *, value: float, evidence: Evidence) -> tuple[Fact, ...]:
@@ -192,8 +203,26 @@ def _match(item_id: str, value: float, evidence: Evidence) -> list[Fact]:
 
 
 def _collaborative(item_id: str, value: float, evidence: Evidence) -> list[Fact]:
+    """Name the past item that tells most, of those that weigh most: bought with this one far more often than by chance.
+
+    Everybody's milk adds to every score and explains none, and what a shopper drinks or smokes is not for a
+    card, so such terms count in the sum but are not the reason that is told.
+    """
     terms = evidence.scorer.because(evidence.profile, item_id) if value > 0 else []
-    return [_named("because_of", other, evidence) for other, _ in terms[:1]]
+    history = evidence.history
+    trips, own = max(len(history.basket_time), 1), len(history.trips_with(item_id))
+    telling = []
+    for other, _ in terms[:TERMS_LOOKED_AT]:
+        if other == item_id or evidence.shelf.of[other].age_restricted:
+            continue
+        together = history.together(item_id, other)
+        lift = together * trips / max(own * len(history.trips_with(other)), 1)
+        if together >= LEAST_TOGETHER and lift >= LEAST_LIFT:
+            telling.append((lift, other, together))
+    if not telling:
+        return []
+    _, other, together = max(telling)
+    return [_named("because_of", other, evidence, count=together)]
 
 
 def _bought_before(item_id: str, value: float, evidence: Evidence) -> list[Fact]:
