@@ -15,7 +15,7 @@ from retrieval.source_files import COLUMNS
 pytestmark = pytest.mark.skipif(importlib.util.find_spec(PACKAGE) is None, reason=f"{PACKAGE} is not installed")
 
 # Words that shout because people write them so.
-CAPITALS = {"DVD", "VHS"}
+CAPITALS = {"DVD", "VHS", "TV"}
 SHORT_WORDS = set("or by do in on of to up at it no oz lb ft fl ml sq".split())
 
 
