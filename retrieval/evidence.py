@@ -27,8 +27,14 @@ Floats = NDArray[np.float64]
 # and a score that loses a term always falls, whatever the other items do.
 START = {"collaborative": 0.05, "bought_before": 0.1, "goes_with": 0.3}
 FULL = {"collaborative": 10.0, "bought_before": 10.0, "goes_with": 5.0}
-LIKED, DISLIKED, KIND_DISLIKED, ALIKE_DISLIKED = 0.3, -1.0, -0.2, -0.2
+# What is disliked sinks below everything: the other parts of a score add up to no more than 1.5.
+LIKED, DISLIKED, KIND_DISLIKED, ALIKE_DISLIKED = 0.3, -2.0, -0.2, -0.1
 LAST_TRIPS = 10
+# Which past item is told as the reason: one of the terms that weigh most, ...
+TERMS_LOOKED_AT = 12
+LEAST_TOGETHER = 8  # ... on this many trips together, ...
+LEAST_LIFT = 2.5  # ... this many times more often than by chance, ...
+SMALL_LOG = 2_000  # ... save where the log has fewer trips than this, and such counts prove nothing.
 MOST_WORDS = 6
 _PRICE_WISHES = ("max_price", "min_price", "below_price", "above_price")
 _TIER = "brand_tier"
@@ -132,18 +138,16 @@ class Evidence:
         return any(getattr(self.context.wish, name) is not None for name in _PRICE_WISHES)
 
     def price_fit(self, rows: NDArray[np.int64]) -> Floats:
-        """Score 0..1 how near a price is to what the shopper usually pays for that kind, plus 1 within a wished bound.
+        """Score how far a price is from what the shopper usually pays for that kind, 0 to -1; plus 1 within a wish.
 
-        Where nothing is known of the shopper or the price, nearness is 0.5: neither near nor far.
+        Where nothing is known of the shopper or the price, it is not far: 0.
         """
         price = self.shelf.price[rows]
         usual = self.usual_price[self.shelf.kind[rows]]
         with np.errstate(invalid="ignore", divide="ignore"):
             near = np.exp(-np.abs(np.log(price / usual)))
-        near = np.where(np.isfinite(near), near, 0.5)
-        if self.bounded:
-            near += np.where(np.isfinite(price), 1.0, 0.0)
-        return near
+        fit = np.where(np.isfinite(near), near - 1.0, 0.0)
+        return fit + np.isfinite(price) if self.bounded else fit
 
     def features(self, rows: NDArray[np.int64], candidates: Sequence[Candidate]) -> dict[str, Floats]:
         """Give every part's value before weighting, for the candidates at these rows."""
@@ -169,11 +173,6 @@ def gather(context: RankContext, *, shelf: Shelf, history: History, scorer: Coll
 def _curve(part: str, scores: NDArray[np.float32]) -> Floats:
     out: Floats = np.log1p(scores.astype(np.float64) / START[part]) / np.log1p(FULL[part] / START[part])
     return out
-
-
-TERMS_LOOKED_AT = 12
-LEAST_TOGETHER = 8  # trips that held both, below which a pair says nothing
-LEAST_LIFT = 2.5  # how many times more often than by chance
 
 
 def part_facts(part: str, item_id: str, *, value: float, evidence: Evidence) -> tuple[Fact, ...]:
@@ -210,19 +209,18 @@ def _collaborative(item_id: str, value: float, evidence: Evidence) -> list[Fact]
     """
     terms = evidence.scorer.because(evidence.profile, item_id) if value > 0 else []
     history = evidence.history
-    trips, own = max(len(history.basket_time), 1), len(history.trips_with(item_id))
-    telling = []
+    trips, own = len(history.basket_time), len(history.trips_with(item_id))
+    telling: list[tuple[float, str]] = []
     for other, _ in terms[:TERMS_LOOKED_AT]:
-        if other == item_id or evidence.shelf.of[other].age_restricted:
+        if evidence.shelf.of[other].age_restricted:
             continue
+        if trips < SMALL_LOG or other in evidence.liked:
+            return [_named("because_of", other, evidence)]
         together = history.together(item_id, other)
         lift = together * trips / max(own * len(history.trips_with(other)), 1)
         if together >= LEAST_TOGETHER and lift >= LEAST_LIFT:
-            telling.append((lift, other, together))
-    if not telling:
-        return []
-    _, other, together = max(telling)
-    return [_named("because_of", other, evidence, count=together)]
+            telling.append((lift, other))
+    return [_named("because_of", max(telling)[1], evidence)] if telling else []
 
 
 def _bought_before(item_id: str, value: float, evidence: Evidence) -> list[Fact]:

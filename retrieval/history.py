@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +33,15 @@ _SAVED = (
     "event_time",
     "event_kind",
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trip:
+    """One trip of one shopper, its items in the order of the log."""
+
+    user_id: str
+    time: float
+    item_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -69,7 +80,7 @@ class History:
         items = len(self.item_ids)
         put(self, "user_rows", {user_id: row for row, user_id in enumerate(self.users)})
         put(self, "item_rows", {item_id: row for row, item_id in enumerate(self.item_ids)})
-        basket_of_line = np.repeat(np.arange(len(self.basket_time)), np.diff(self.basket_start))
+        basket_of_line = np.repeat(np.arange(len(self.basket_time)), self.trip_sizes)
         user_of_line = np.repeat(np.arange(len(self.users)), np.diff(self.user_baskets))[basket_of_line]
         pairs, times = np.unique(user_of_line * max(items, 1) + self.basket_items, return_counts=True)
         put(self, "_pairs_item", pairs % max(items, 1))
@@ -93,26 +104,22 @@ class History:
         """
         import pandas as pd
 
-        table = interactions
-        if until is not None:
-            table = table[table["timestamp"] < until]
+        table = interactions if until is None else interactions[interactions["timestamp"] < until]
         time = table["timestamp"].to_numpy(dtype=np.float64)
         order = np.argsort(time, kind="stable")  # an unstable sort changes what the last trip was
+        rows = {item_id: row for row, item_id in enumerate(item_ids)}
+        codes, names = pd.factorize(table["item_id"])
+        item = np.array([*(rows.get(str(name), -1) for name in names), -1], np.int64)[codes][order]
+        order, item = order[item >= 0], item[item >= 0]
         time = time[order]
-        item = (
-            pd.Index(list(item_ids), dtype=object).get_indexer(table["item_id"].astype(object))[order].astype(np.int64)
-        )
-        kept = item >= 0
-        order, time, item = order[kept], time[kept], item[kept]
-        user, users = pd.factorize(table["user_id"].astype(object).to_numpy()[order])
+        user, users = pd.factorize(table["user_id"].to_numpy(dtype=object)[order])
         user = user.astype(np.int64)
-        event = table["event"].astype(object).to_numpy()[order]
+        event = _column(table, "event", "purchase")[order]
+        basket_id = _column(table, "basket_id", "")[order]
         bought = event == "purchase"
         other = np.flatnonzero(np.isin(event, _KINDS))
         other = other[np.argsort(user[other], kind="stable")]
         kind = np.array([_KINDS.index(name) for name in event[other]], dtype=np.int64)
-
-        basket_id = table["basket_id"].astype(object).fillna("").to_numpy()[order]
         trips = _trips(user[bought], time[bought], item[bought], basket_id[bought], users=len(users))
         return cls(
             users=tuple(str(name) for name in users),
@@ -140,7 +147,7 @@ class History:
             with np.load(path, allow_pickle=False) as held:
                 arrays = {name: held[name].astype(np.float64 if name.endswith("time") else np.int64) for name in _SAVED}
                 users, item_ids = _untext(held["users"]), _untext(held["item_ids"])
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
             raise ShopError(f"Cannot read the purchase history at {path} ({error}). Prepare the shop again.") from error
         return cls(users=users, item_ids=item_ids, **arrays)
 
@@ -175,9 +182,7 @@ class History:
         return [
             (
                 float(self.basket_time[row]),
-                frozenset(
-                    self.item_ids[i] for i in self.basket_items[self.basket_start[row] : self.basket_start[row + 1]]
-                ),
+                frozenset(self.item_ids[i] for i in self._trip(row)),
             )
             for row in range(first, end)
         ]
@@ -241,6 +246,11 @@ class History:
         items = self.basket_items[self.basket_start[first] : self.basket_start[end]]
         return items, np.repeat(np.arange(end - first)[::-1], sizes)
 
+    @property
+    def trip_sizes(self) -> Ints:
+        """Count the items of every trip."""
+        return np.diff(self.basket_start)
+
     def trips_with(self, item_id: str) -> Ints:
         """Give the rows of the trips that held the item, ascending."""
         row = self.item_rows.get(item_id)
@@ -253,6 +263,9 @@ class History:
         users = np.repeat(np.arange(len(self.users)), np.diff(self._pairs_start))
         return users, self._pairs_item, self._pairs_times
 
+    def _trip(self, row: int) -> Ints:
+        return self.basket_items[self.basket_start[row] : self.basket_start[row + 1]]
+
     def trip_rows(self, user_id: str | None) -> tuple[int, int]:
         """Give the first and the end row of the shopper's trips."""
         row = self.user_rows.get(user_id) if user_id is not None else None
@@ -262,7 +275,7 @@ class History:
         row = self.user_rows.get(user_id) if user_id is not None else None
         return range(0) if row is None else range(int(self.user_events[row]), int(self.user_events[row + 1]))
 
-    def without_last(self, count: int = 1, *, fewest: int = 5) -> tuple[History, Iterator[tuple[str, tuple[str, ...]]]]:
+    def without_last(self, count: int = 1, *, fewest: int = 5) -> tuple[History, list[Trip]]:
         """Hold out each shopper's newest trips, for validation.
 
         Args:
@@ -277,7 +290,7 @@ class History:
         user = np.repeat(np.arange(len(self.users)), sizes)
         rows = np.arange(len(self.basket_time))
         keep = rows < cut[user]
-        lengths = np.diff(self.basket_start)
+        lengths = self.trip_sizes
         kept = History(
             users=self.users,
             item_ids=self.item_ids,
@@ -290,15 +303,23 @@ class History:
             event_time=self.event_time,
             event_kind=self.event_kind,
         )
-        held = (
-            (
-                self.users[at],
-                tuple(self.item_ids[i] for i in self.basket_items[self.basket_start[row] : self.basket_start[row + 1]]),
+        held = [
+            Trip(
+                user_id=self.users[at],
+                time=float(self.basket_time[row]),
+                item_ids=tuple(self.item_ids[i] for i in self._trip(row)),
             )
             for at, row in enumerate(cut)
             if sizes[at] >= fewest
-        )
+        ]
         return kept, held
+
+
+def _column(table: pd.DataFrame, name: str, default: str) -> NDArray[Any]:
+    """Give a column of names, with the default where the column or a value is missing."""
+    if name not in table:
+        return np.full(len(table), default, dtype=object)
+    return np.asarray(table[name].astype(object).where(table[name].notna(), default), dtype=object)
 
 
 def _trips(user: Ints, time: Floats, item: Ints, basket_id: NDArray[Any], *, users: int) -> dict[str, Any]:

@@ -25,22 +25,31 @@ TASKS: tuple[Task, ...] = ("search", "again", "new", "next_basket", "goes_with",
 # Where no purchases say better. A shop's own are fitted at prepare (`retrieval.weights`); `taste` never is: the log
 # of a shop says little about likes, and what a shopper dislikes has to sink below everything else, so it weighs 1
 # where the others add up to 1.
+# A task followed by "_cold" is the same for a shopper who never bought anything.
 DEFAULT_WEIGHTS: Mapping[str, Mapping[str, float]] = {
-    "search": {"match": 0.6, "collaborative": 0.1, "bought_before": 0.2, "popularity": 0.1},
+    "search": {"match": 0.6, "collaborative": 0.1, "bought_before": 0.2, "popularity": 0.05, "price_fit": 0.05},
     "again": {"collaborative": 0.15, "bought_before": 0.75, "goes_with": 0.05, "popularity": 0.05},
     "new": {"collaborative": 0.6, "goes_with": 0.1, "popularity": 0.3},
     "next_basket": {"collaborative": 0.25, "bought_before": 0.55, "goes_with": 0.1, "popularity": 0.1},
     "goes_with": {"collaborative": 0.1, "bought_before": 0.1, "goes_with": 0.7, "popularity": 0.1},
     "similar": {"match": 0.6, "collaborative": 0.15, "bought_before": 0.15, "popularity": 0.1},
+    "search_cold": {"match": 0.7, "collaborative": 0.15, "popularity": 0.15},
+    "again_cold": {"collaborative": 0.5, "popularity": 0.5},
+    "new_cold": {"collaborative": 0.5, "goes_with": 0.2, "popularity": 0.3},
+    "next_basket_cold": {"collaborative": 0.5, "goes_with": 0.2, "popularity": 0.3},
+    "goes_with_cold": {"collaborative": 0.1, "goes_with": 0.75, "popularity": 0.15},
+    "similar_cold": {"match": 0.7, "collaborative": 0.15, "popularity": 0.15},
 }
 TASTE_WEIGHT = 1.0
-PRICE_WEIGHT = 0.05  # where no purchases say better
 PER_KIND = 2  # most items of one kind in a list that nobody searched for, as long as other kinds are left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankContext:
-    """For whom, for what and beside what a list is ranked; `named` are the items asked about."""
+    """For whom, for what and beside what a list is ranked; `named` are the items asked about.
+
+    `at` is when it is asked, in seconds since 1970, for looking back; None: after everything in the log.
+    """
 
     user_id: str | None = None
     cart: tuple[str, ...] = ()
@@ -50,6 +59,7 @@ class RankContext:
     named: tuple[str, ...] = ()
     task: Task = "search"
     limit: int = 5
+    at: float | None = None
 
 
 class Shelved(Protocol):
@@ -69,10 +79,10 @@ class Ranker:
     _shelves: list[Shelf] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def weight(self, task: str, part: str) -> float:
-        """Give the weight of a part for a task."""
+        """Give the weight of a part for a task; `task` may end in "_cold"."""
         if part == "taste":
             return TASTE_WEIGHT
-        return float(self.weights[task].get(part, PRICE_WEIGHT if part == "price_fit" and not self.fitted else 0.0))
+        return float(self.weights[task].get(part, 0.0))
 
     def save(self, path: Path) -> None:
         """Write the weights and how they were fitted as JSON."""
@@ -90,7 +100,7 @@ class Ranker:
             record = json.loads(path.read_text(encoding="utf-8"))
             weights: dict[str, dict[str, float]] = {
                 task: {part: float(record["weights"][task].get(part, 0.0)) for part in PARTS if part != "taste"}
-                for task in TASKS
+                for task in DEFAULT_WEIGHTS
             }
             fitted = dict(record["fitted"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -127,7 +137,8 @@ class Ranker:
         rows = np.fromiter((shelf.rows[item_id] for item_id in kept), np.int64, len(kept))
         evidence = gather(context, shelf=shelf, history=history, scorer=scorer)
         features = evidence.features(rows, held)
-        values = {part: self.weight(context.task, part) * features[part] for part in PARTS}
+        task = context.task if len(history.bought_rows(context.user_id)[0]) else f"{context.task}_cold"
+        values = {part: self.weight(task, part) * features[part] for part in PARTS}
         scores = np.zeros(len(rows))
         for part in PARTS:  # added in this order, as the recommendation's own parts are
             scores = scores + values[part]
@@ -197,29 +208,34 @@ class Ranker:
         are left out. The pools take turns, so that `limit` cuts all of them alike.
         """
         shelf = self.shelf(catalog, scorer)
-        evidence = gather(context, shelf=shelf, history=history, scorer=scorer)
-        allowed = _allowed(context, shelf, history)
-        pools = {name: scores for name, scores in _pools(context, evidence).items() if context.task in _POOLS[name]}
-        found: dict[int, dict[str, float]] = {}
-        orders = {name: iter(_best(scores, allowed, shelf, limit)) for name, scores in pools.items()}
-        while orders and len(found) < limit:
-            for name in list(orders):
-                row = next(orders[name], None)
-                if row is None:
-                    del orders[name]
-                    continue
-                if len(found) < limit or row in found:
-                    found.setdefault(row, {})[name] = float(pools[name][row])
-        return [Candidate(item_id=shelf.items[row].item_id, sources=sources) for row, sources in found.items()]
+        return propose(gather(context, shelf=shelf, history=history, scorer=scorer), limit=limit)
 
     def shelf(self, catalog: Shelved, scorer: CollaborativeScorer) -> Shelf:
         """Give the catalogue's fields as arrays; made once for each opened shop."""
         for shelf in self._shelves:
             if shelf.of is catalog.items:
                 return shelf
-        shelf = Shelf.of_items(catalog.items, popularity=scorer.popularity, item_ids=scorer.item_ids)
+        shelf = Shelf.of_items(catalog.items, item_ids=scorer.item_ids, buyers=scorer.history.buyers_by_row)
         self._shelves[:] = [shelf]
         return shelf
+
+
+def propose(evidence: Evidence, *, limit: int) -> list[Candidate]:
+    """Do what `Ranker.candidates` does, for evidence that is gathered already."""
+    context, shelf = evidence.context, evidence.shelf
+    allowed = _allowed(context, shelf, evidence.history)
+    pools = {name: scores for name, scores in _pools(context, evidence).items() if context.task in _POOLS[name]}
+    found: dict[int, dict[str, float]] = {}
+    orders = {name: iter(_best(scores, allowed, shelf, limit)) for name, scores in pools.items()}
+    while orders and len(found) < limit:
+        for name in list(orders):
+            row = next(orders[name], None)
+            if row is None:
+                del orders[name]
+                continue
+            if len(found) < limit or row in found:
+                found.setdefault(row, {})[name] = float(pools[name][row])
+    return [Candidate(item_id=shelf.items[row].item_id, sources=sources) for row, sources in found.items()]
 
 
 _POOLS: Mapping[str, tuple[Task, ...]] = {
@@ -235,7 +251,7 @@ def _pools(context: RankContext, evidence: Evidence) -> dict[str, NDArray[np.flo
         "again": evidence.again,
         "goes_with": evidence.goes_with,
         "collaborative": evidence.collaborative,
-        "popular": evidence.shelf.popularity,
+        "popular": evidence.popularity,
     }
     return {name: pool for name, pool in pools.items() if pool.any()}
 

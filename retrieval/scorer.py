@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import warnings
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,9 @@ Scores = NDArray[np.float32]
 
 _LIKE = 1.0  # a like weighs as much as one and a half purchases: log1p(1) = 0.69
 _VIEW = 0.1
+_DAY = 86_400.0
+_LATELY = 28 * _DAY
+_DAYS_KEPT = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +59,7 @@ class CollaborativeScorer:
     similarity: sparse.csr_array = field(repr=False)  # [evidence item, scored item], diagonal 0
     goes_with: sparse.csr_array = field(repr=False)  # [cart item, scored item], diagonal 0
     repeat: NDArray[np.float64] = field(repr=False)  # TREx rho: how much an item is bought again by those who try it
+    _popular: dict[float, Scores] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def fit(cls, history: History, *, settings: ScorerSettings | None = None) -> CollaborativeScorer:
@@ -97,14 +103,52 @@ class CollaborativeScorer:
                 repeat = held["repeat"]
             if len(repeat) != size:
                 raise ValueError(f"{len(repeat)} items where the catalogue has {size}")
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
             raise ShopError(f"Cannot read the scorer in {folder} ({error}). Prepare the shop again.") from error
         return cls(item_ids=history.item_ids, history=history, settings=settings, repeat=repeat, **matrices)
 
     @cached_property
     def popularity(self) -> Scores:
-        """Count the shoppers who bought each item."""
-        return self.history.buyers_by_row.astype(np.float32)
+        """Count the trips that held each item lately, as of the log's end; see `popular`."""
+        return self.popular()
+
+    def popular(self, *, at: float | None = None) -> Scores:
+        """Count the trips of the last four weeks that held each item, and half its usual count in four weeks.
+
+        On shoppers' new items of the default shop, what sold in the last weeks says more than the whole year
+        (nDCG@10 .037 and .033, n = 429); the usual count keeps the order where little was sold lately. `at`
+        leaves out what was bought since that day began.
+        """
+        day = np.inf if at is None else at // _DAY * _DAY
+        if day not in self._popular:
+            if len(self._popular) >= _DAYS_KEPT:
+                self._popular.clear()
+            self._popular[day] = self._popular_before(day)
+        return self._popular[day]
+
+    def _popular_before(self, day: float) -> Scores:
+        history, size = self.history, len(self.item_ids)
+        if not len(history.basket_time):
+            return np.zeros(size, np.float32)
+        times, lines, starts = self._by_time
+        end = min(day, float(times[-1]) + 1.0)
+        upto = starts[np.searchsorted(times, end)]
+        since = min(starts[np.searchsorted(times, end - _LATELY)], upto)
+        ever = np.bincount(lines[:upto], minlength=size)
+        late = np.bincount(lines[since:upto], minlength=size)
+        span = max(end - float(times[0]), _LATELY)
+        counts: Scores = (late + 0.5 * ever * (_LATELY / span)).astype(np.float32)
+        return counts
+
+    @cached_property
+    def _by_time(self) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.int64]]:
+        """Give the trips' times, ascending, their items in that order, and where each trip's items start."""
+        history = self.history
+        order = np.argsort(history.basket_time, kind="stable")
+        sizes = history.trip_sizes[order]
+        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+        at = np.repeat(history.basket_start[order] - starts[:-1], sizes) + np.arange(starts[-1])
+        return history.basket_time[order], history.basket_items[at].astype(np.int32), starts
 
     # Similar items
 
