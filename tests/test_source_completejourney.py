@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec(PACKAGE) is None, reaso
 
 # Words that shout because people write them so.
 CAPITALS = {"DVD", "VHS", "TV"}
-SHORT_WORDS = set("or by do in on of to up at it no oz lb ft fl ml sq".split())
+SHORT_WORDS = set("or by do go in on of to up at it no oz lb ft fl ml sq".split())
 
 
 @pytest.fixture(scope="module")
