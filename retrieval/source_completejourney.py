@@ -187,7 +187,7 @@ def is_case_size(category: str, size: str, *, price: float) -> bool:
         return int(match[1]) > 5
     if match := re.fullmatch(r"(\d+\.?\d*)(?:-\d+)? ?LB(?: BAG)?", text):
         pounds = float(match[1])
-        floor = 0.28 if category in {"POTATOES", "APPLES", "CITRUS", "ONIONS"} else 0.45
+        floor = 0.25 if category in {"POTATOES", "APPLES", "CITRUS", "ONIONS"} else 0.45
         return pounds > 15 or (pounds > 1 and price / pounds < floor)
     return text in {"LB", "CTN"}
 
