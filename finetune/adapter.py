@@ -85,17 +85,24 @@ def _own_name(folder: Path) -> str:
     return base_name(folder) or folder.resolve().name
 
 
-def attach(base: Base, *, rank: int, alpha: int, dropout: float = 0.0, seed: int = 0) -> Any:
-    """Put a fresh LoRA adapter (Hu et al., 2021) on every linear layer of the decoder and return the PEFT model."""
+def attach(
+    base: Base, *, rank: int, alpha: int, dropout: float = 0.0, top_layers: int | None = None, seed: int = 0
+) -> Any:
+    """Put a fresh LoRA adapter (Hu et al., 2021) on the decoder's linear layers and return the PEFT model.
+
+    With `top_layers` only the last so many layers get one, and the backward pass ends there.
+    """
     import peft
     import torch
 
     torch.manual_seed(seed)
+    layers = base.model.config.num_hidden_layers
     config = peft.LoraConfig(
         r=rank,
         lora_alpha=alpha,
         lora_dropout=dropout,
         target_modules=linear_names(base.model),
+        layers_to_transform=list(range(layers - top_layers, layers)) if top_layers and top_layers < layers else None,
         bias="none",
         task_type="CAUSAL_LM",
     )

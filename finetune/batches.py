@@ -55,10 +55,24 @@ class Pass:
     members: tuple[int, ...]
     shared: int
 
-    def cost(self, sequences: Sequence[TokenSequence]) -> int:
-        """Count the tokens that go through the model, padding included."""
+    def own_cost(self, sequences: Sequence[TokenSequence]) -> int:
+        """Count the tokens beside the shared start that go through the model, padding included."""
         longest = max(len(sequences[index].ids) for index in self.members)
-        return self.shared + len(self.members) * (longest - self.shared)
+        return len(self.members) * (longest - self.shared)
+
+
+Step = tuple[Pass, ...]
+
+
+def step_cost(step: Step, sequences: Sequence[TokenSequence]) -> int:
+    """Count the tokens that go through the model in a step: each family's shared start once, and all the rest."""
+    shared = {sequences[one.members[0]].ids[: one.shared] for one in step}
+    return sum(map(len, shared)) + sum(one.own_cost(sequences) for one in step)
+
+
+def step_tokens(step: Step, sequences: Sequence[TokenSequence]) -> int:
+    """Count the tokens of a step's sequences, as a plain loop would read them."""
+    return sum(len(sequences[index].ids) for one in step for index in one.members)
 
 
 def encode(conversation: Conversation, *, tokenizer: Any, render: Render, limit: int) -> Encoded:
@@ -184,7 +198,7 @@ def passes(
     tokens: int,
     window: int = 1024,
 ) -> list[Pass]:
-    """Group sequences of nearly one length, so that a pass holds about `tokens` tokens and almost no padding.
+    """Group sequences of nearly one length, so that a pass has about `tokens` tokens of its own and almost no padding.
 
     `order` is cut into windows of 1,024 sequences, each sorted by length, so that every epoch makes other groups.
     """
@@ -199,7 +213,7 @@ def passes(
         for index in part:
             candidate = Pass(members=(*members, index), shared=starts[index])
             same = not members or sequences[members[0]].ids[:FAMILY_TOKENS] == sequences[index].ids[:FAMILY_TOKENS]
-            if members and (not same or candidate.cost(sequences) > tokens):
+            if members and (not same or candidate.own_cost(sequences) > tokens):
                 groups.append(Pass(members=tuple(members), shared=starts[members[0]]))
                 members = []
             members.append(index)
@@ -216,19 +230,21 @@ def plan_steps(
     batch_tokens: int,
     passes_per_step: int,
     seed: int,
-) -> list[tuple[Pass, ...]]:
+    share: bool = True,
+) -> list[Step]:
     """Lay out every step of a training run; the same arguments always give the same steps.
 
     Args:
         sequences: What to train on.
         epochs: How often each sequence is used; 1.5 uses every one once and half of them again.
         max_tokens: End after this many sequence tokens (shared starts counted for every sequence), or None.
-        batch_tokens: Tokens that go through the model in one step.
+        batch_tokens: Tokens that go through the model in one step, beside shared starts.
         passes_per_step: How many passes a step is made of; more use less memory and mix lengths in a step.
+        share: Whether shared starts are read once a step.
         seed: Of the order.
     """
-    starts = shared_starts(sequences)
-    steps: list[tuple[Pass, ...]] = []
+    starts = shared_starts(sequences) if share else [0] * len(sequences)
+    steps: list[Step] = []
     left = max_tokens if max_tokens is not None else float("inf")
     epoch = 0
     while epochs - epoch > 1e-9 and left > 0:

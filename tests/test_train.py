@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from agent.conversation import to_json
-from finetune.adapter import attach, open_base
+from finetune.adapter import open_base
 from finetune.batches import Pass, encode, shared_starts
+from finetune.learner import Learner
 from finetune.train import Progress, Settings, train
 from retrieval.records import ShopError
 from tests.tiny_models import ARCHITECTURES, render, talk, write_tiny_model
@@ -122,50 +123,49 @@ def test_a_finished_adapter_is_what_peft_reads_and_names_no_path(
     assert story["base"]["name"] == NAME
 
 
+@pytest.mark.parametrize("top_layers", [None, 1])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_reading_a_shared_start_once_gives_the_gradients_of_the_plain_loop(architecture: str, tmp_path: Path) -> None:
-    """Also guards the fused LoRA layer and the output layer at learned positions: the plain side uses neither."""
+def test_a_step_has_the_loss_and_the_gradients_of_the_plain_loop(
+    architecture: str, top_layers: int | None, tmp_path: Path
+) -> None:
+    """Guards the start that is read once a step, the fused LoRA layer and the output layer at learned positions."""
     import peft
     import torch
-
-    from finetune.train import _Run
 
     folder = write_tiny_model(tmp_path / "model", architecture)
     opened = open_base(folder, name=NAME, precision="fp32")
     sequences = [
         sequence
-        for number in range(4)
+        for number in range(5)
         for sequence in encode(talk(number), tokenizer=opened.tokenizer, render=render, limit=4096).sequences
     ]
-    model = attach(opened, rank=4, alpha=8, seed=1)
+    learner = Learner(opened, settings=Settings(rank=4, alpha=8, top_layers=top_layers, clip=0.0, learning_rate=1e-3))
     torch.manual_seed(3)
-    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    for parameter in parameters.values():
-        parameter.data.normal_(std=0.1)
-    run = _Run.__new__(_Run)
-    run.base, run.model, run.master = opened, model, torch.zeros(1)
+    learner.put(torch.randn_like(learner.master) * 0.1)
+    start = {name: weight.clone() for name, weight in learner.model.state_dict().items()}
     shared = shared_starts(sequences)[0]
     assert shared > 40
-    losses, right = run._losses(sequences, Pass(members=(0, 1, 2, 3), shared=shared))
-    losses.sum().backward()
-    gradients = {name: p.grad.clone() for name, p in parameters.items()}
+    step = (Pass(members=(0, 1, 2), shared=shared), Pass(members=(3, 4), shared=shared))
+    loss = learner.step(step, sequences, number=0, of=1)
+    # After one step AdamW's first moment is a tenth of the gradient.
+    gradient = learner.tensors()["exp_avg"] / 0.1
 
     plain_model = open_base(folder, name=NAME, precision="fp32").model
-    plain = peft.get_peft_model(plain_model, model.peft_config["default"])
-    plain.load_state_dict(model.state_dict())
-    expected = []
+    plain = peft.get_peft_model(plain_model, learner.model.peft_config["default"])
+    plain.load_state_dict(start)
+    losses = []
     for sequence in sequences:
         labels = torch.full((len(sequence.ids),), -100)
         for span in sequence.spans:
             labels[span.start : span.end] = torch.tensor(sequence.ids[span.start : span.end])
         logits = plain(input_ids=torch.tensor([sequence.ids])).logits[0, :-1]
-        expected.append(torch.nn.functional.cross_entropy(logits, labels[1:], reduction="none")[labels[1:] >= 0])
-    torch.cat(expected).sum().backward()
-    assert torch.allclose(losses, torch.cat(expected), atol=1e-4)
-    for name, parameter in plain.named_parameters():
-        if parameter.requires_grad:
-            assert torch.allclose(gradients[name], parameter.grad, rtol=1e-3, atol=1e-4), name
-    assert len(right) == sum(sequence.learned for sequence in sequences)
+        losses.append(torch.nn.functional.cross_entropy(logits, labels[1:], reduction="none")[labels[1:] >= 0])
+    expected = torch.cat(losses).mean()
+    expected.backward()
+    assert loss == pytest.approx(float(expected), abs=1e-5)
+    weights = [weight for _, weight in sorted(plain.named_parameters()) if weight.requires_grad]
+    wanted = torch.cat([weight.grad.reshape(-1) for weight in weights])
+    assert float((gradient - wanted).abs().max()) <= 1e-5 * max(1.0, float(wanted.abs().max()))
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
