@@ -61,6 +61,23 @@ SLOTS: Mapping[str, str] = {
 }
 """The slots of the bank. A slot with a digit after it (`thing2`) is a further one of the same sort."""
 
+STORIED = frozenset(
+    [
+        "search",
+        "max_price",
+        "min_price",
+        "between",
+        "sort",
+        "brand",
+        "size",
+        "with_words",
+        "without",
+        "combo",
+        "several",
+    ]
+)
+"""Kinds of phrases that people wrap in a story."""
+
 UNSPOKEN = ("all", "it")
 NEEDS = ("nothing", "list", "focus", "cart", "memory")
 """What must have gone before: a list shown, one item of it talked about, a filled cart, something remembered."""
@@ -98,11 +115,12 @@ class Phrase:
         names = slots_in(self.text) + tuple(name for call in self.calls for name in _slots_of(call.arguments))
         return tuple(dict.fromkeys(value_name(name) for name in names))
 
-    def fill(self, values: Mapping[str, Any], rng: Random, *, count: int | None = None) -> Filled:
+    def fill(self, values: Mapping[str, Any], rng: Random, *, count: int | None = None, story: float = 0.06) -> Filled:
         """Speak each slot's value and put the value itself in the plan.
 
         A value is what the plan should hold (5, "milk", [1, 3]) or a `Spoken` when the words differ from it.
-        `count` is how many items are shown, so that "the last one" can be said.
+        `count` is how many items are shown, so that "the last one" can be said. `story` is the chance that a need
+        is wrapped in something told around it ("we have guests on saturday, ...").
 
         >>> book = load_phrases()
         >>> phrase = Phrase(kind="x", text="need {a_thing}", calls=(ToolCall(name="t", arguments={"query": "{thing}"}),))
@@ -116,6 +134,8 @@ class Phrase:
         said = choose(self.text, rng)
         said = re.sub(r"\{(\w+)\}", lambda match: _speak(match[1], values, rng, count), said)
         calls = tuple(ToolCall(name=call.name, arguments=_put(call.arguments, held)) for call in self.calls)
+        if self.kind in STORIED and rng.random() < story:
+            said = _tell(said, rng)
         return Filled(text=tidy(said), calls=calls)
 
 
@@ -199,6 +219,20 @@ def load_lists(name: str) -> dict[str, tuple[str, ...]]:
             head, _, rest = line.partition(":")
             out[head.strip()] = tuple(word.strip() for word in rest.split(",") if word.strip())
     return out
+
+
+@cache
+def _stories() -> dict[str, tuple[str, ...]]:
+    lines = files("finetune").joinpath("phrases", "lists", "stories.txt").read_text(encoding="utf-8").splitlines()
+    pairs = (line.split(": ", 1) for line in lines if not line.startswith("#"))
+    return {side: tuple(part.strip() for part in rest.split(";")) for side, rest in pairs}
+
+
+def _tell(said: str, rng: Random) -> str:
+    """Put a story before or behind what is said."""
+    if rng.random() < 0.6:
+        return f"{rng.choice(_stories()['before'])} {said}"
+    return re.sub(r"[?!.]+$", "", said) + rng.choice((", ", " ", ". ")) + rng.choice(_stories()["after"])
 
 
 def parse_phrases(text: str, *, kind: str) -> tuple[tuple[Phrase, ...], str]:

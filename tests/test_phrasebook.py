@@ -131,7 +131,7 @@ def test_every_phrase_can_be_filled() -> None:
     """No slot, bracket or gap is left in what the shopper types, and the plan holds the values, not their words."""
     rng = Random(5)
     for phrase in PHRASES:
-        filled = phrase.fill(VALUES, rng, count=5)
+        filled = phrase.fill(VALUES, rng, count=5, story=0.5)
         assert filled.text and not re.search(r"[{}\[\]|]|  | => ", filled.text), where(phrase)
         assert "{" not in "".join(str(dict(call.arguments).values()) for call in filled.calls), where(phrase)
 
@@ -140,7 +140,7 @@ def test_the_words_may_differ_from_the_plan() -> None:
     """Everyday words are heard as the thing that is meant."""
     book = load_phrases()
     phrase = next(phrase for phrase in book.phrases["max_price"] if phrase.text == "{things} under {price}")
-    filled = phrase.fill({"thing": Spoken(text="pop", value="soda"), "price": 5}, Random(1))
+    filled = phrase.fill({"thing": Spoken(text="pop", value="soda"), "price": 5}, Random(1), story=0)
     assert filled.text.startswith("pop under ")
     assert filled.calls[0].arguments == {"query": "soda", "max_price": 5}
 
