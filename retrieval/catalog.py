@@ -109,7 +109,13 @@ class Catalog:
 
     @classmethod
     def open(
-        cls, folder: Path, items: Sequence[Item], *, embedder: Embedder, prior: NDArray[Any] | None = None
+        cls,
+        folder: Path,
+        items: Sequence[Item],
+        *,
+        embedder: Embedder,
+        prior: NDArray[Any] | None = None,
+        said: Mapping[str, str] | None = None,
     ) -> Catalog:
         """Open what `build_catalog` wrote; a damaged Chroma is made again in the background.
 
@@ -118,13 +124,14 @@ class Catalog:
             items: The generation's items, in the order they were built in.
             embedder: Turns queries into vectors; the one that the catalogue was built with.
             prior: How often each item is bought; among items that match alike, the more bought come first.
+            said: Words that shoppers say, to the name of the kind they mean; see `Kinds`.
 
         Raises:
             ValueError, OSError: when a file cannot be read or does not belong to these items.
         """
         import bm25s
 
-        kinds = Kinds(items)
+        kinds = Kinds(items, said=said)
         phrase_vectors = np.load(folder / PHRASES, allow_pickle=False)
         if phrase_vectors.shape != (len(kinds.phrases), embedder.dim):
             raise ValueError(f"{PHRASES} holds {phrase_vectors.shape}, expected {len(kinds.phrases)} rows")
@@ -247,23 +254,24 @@ class Catalog:
         """Say which kinds of thing the words mean, best first; `score` in 0..1."""
         understood = self.understand(query)
         kinds = self._kinds
-        out: list[Kind] = []
         by_kind = np.zeros(len(kinds.names), dtype=np.float32)
         np.maximum.at(by_kind, kinds.of_item, understood.match)
         bought = np.zeros(len(kinds.names), dtype=np.float32)
         np.add.at(bought, kinds.of_item, self._prior)
-        for kind in np.lexsort((-bought, -np.round(by_kind / 0.05)))[:limit]:
+        found: dict[tuple[str, str], list[int]] = {}
+        for kind in np.lexsort((-bought, -np.round(by_kind / 0.05))):
             if by_kind[kind] < FLOOR:
                 break
-            out.append(
-                Kind(
-                    name=kinds.names[kind],
-                    category=kinds.categories[kind],
-                    item_ids=tuple(self.item_ids[row] for row in kinds.rows(int(kind))),
-                    score=float(by_kind[kind]),
-                )
+            found.setdefault((kinds.names[kind].lower(), kinds.categories[kind]), []).append(int(kind))
+        return [
+            Kind(
+                name=kinds.names[same[0]],
+                category=category,
+                item_ids=tuple(self.item_ids[row] for kind in same for row in kinds.rows(kind)),
+                score=float(by_kind[same[0]]),
             )
-        return out
+            for (_, category), same in list(found.items())[:limit]
+        ]
 
     def focus(self, queries: Sequence[str]) -> frozenset[str] | None:
         """Give the ids of the items that the words plainly name, by the first query that names any; else None."""
@@ -337,6 +345,8 @@ class Catalog:
         meant = np.clip((near - NEAR) / (SAME - NEAR), 0, 1)
         told = self._evidence(asked)
         by_meaning, by_mention = (0.5, 0.25) if asked.head_end else (0.4, 0.5)
+        if asked.head_end and not kinds.bears(asked.words[asked.head_end - 1]):
+            by_mention = 0.1  # "sofa": what is said to be good for one is none
         match = np.maximum(match, (by_meaning * meant + by_mention * naming.held) * told)
         return Understood(
             asked=asked, vector=vector, match=match.astype(np.float32), named=naming.match, kind_near=kind_near, focus=focus

@@ -21,6 +21,7 @@ INTERACTIONS = "interactions.parquet"
 SHOPPERS = "shoppers.parquet"
 HISTORY = "history.npz"
 SCORER = "scorer"
+SAID = "said.json"
 RANKER = "ranker.json"
 _CACHES = ("chroma",)  # what may change or be missing: it can be made again from the rest
 
@@ -187,6 +188,12 @@ def held(folder: Path) -> bool:
     except OSError:
         return True
     return False
+
+
+def read_said(path: Path) -> dict[str, str]:
+    """Read the words that shoppers say, to the names of the kinds they mean."""
+    record = json.loads(path.read_text(encoding="utf-8"))
+    return {str(said): str(name) for said, name in record.items()}
 
 
 def write_items(path: Path, items: Sequence[Item]) -> None:

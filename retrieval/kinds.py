@@ -22,7 +22,8 @@ LONGEST_NAME = 5  # words: a first title piece longer than that is a product's o
 MINED = 3  # items that must share the last words of their names for these to name a kind
 
 # How sure a name is: the kind's own, another name for it, the end of either, its category's.
-OWN, ALSO, END, ALSO_END, PART, CATEGORY, CATEGORY_END, DEPARTMENT = 1.0, 0.97, 0.9, 0.8, 0.75, 0.85, 0.7, 0.7
+# "Such as" names what may be under the name.
+OWN, ALSO, END, SUCH, ALSO_END, PART, CATEGORY, CATEGORY_END, DEPARTMENT = 1.0, 0.97, 0.9, 0.84, 0.8, 0.75, 0.85, 0.7, 0.7
 SURE = 0.7  # a name at least as sure as this tells what is meant
 
 
@@ -51,9 +52,14 @@ class Kinds:
     "Steak sauce, 10 oz" is a "steak sauce", which is a sauce and no steak. Other names come from a description
     that says "Also called pop, soft drink." and from the categories. Where a first piece is long (a product's
     own name), the kind is its longest ending that other items share, before any "for" or "with".
+
+    Args:
+        items: The items, in catalogue order.
+        said: What shoppers say, to the name of the kind that they mean by it ("kleenex": "facial tissue"); such words
+            find the kind, and are never said of it.
     """
 
-    def __init__(self, items: Sequence[Item]) -> None:
+    def __init__(self, items: Sequence[Item], *, said: Mapping[str, str] | None = None) -> None:
         self.size = len(items)
         self.names: list[str] = []
         self.categories: list[str] = []
@@ -61,41 +67,40 @@ class Kinds:
         self.phrases: list[str] = []  # the names of kinds as texts, for embedding, and whose they are
         self.phrase_kind: list[int] = []
         self._named: dict[tuple[str, ...], dict[int, float]] = defaultdict(dict)  # folded name -> kind -> sureness
-        self._holding: dict[str, list[int]] = {}
         heads = [_head(item.title) for item in items]
         ends: Counter[tuple[str, ...]] = Counter()
         for _, words in heads:
             for length in range(1, min(4, len(words)) + 1):
                 ends[words[-length:]] += 1
-        numbers: dict[tuple[tuple[str, ...], str], int] = {}
+        numbers: dict[tuple[object, ...], int] = {}
         pairs: set[tuple[str, str]] = set()
-        alternative: list[set[str]] = []
         for row, (item, (name, words)) in enumerate(zip(items, heads, strict=True)):
             if len(words) > LONGEST_NAME:
                 length = max((n for n in range(1, 5) if ends[words[-n:]] >= MINED), default=2)
                 name, words = " ".join(name.split()[-length:]), words[-length:]
+            also, such = also_called(item.description), such_as(item.description)
             category = item.categories[-1] if item.categories else ""
-            kind = numbers.setdefault((words, category.lower()), len(self.names))
-            if kind == len(self.names):
-                self.names.append(name or item.title)
-                self.categories.append(category)
-                alternative.append(set())
-                self._name(words, kind, own=True)
-                for level, text in enumerate(reversed(item.categories)):
-                    self._category(text, kind, narrowest=level == 0)
-                pairs.update(zip(words, words[1:], strict=False))
+            kind = numbers.setdefault((words, category.lower(), also, such), len(self.names))
             self.of_item[row] = kind
-            for other in also_called(item.description):
-                if other not in alternative[kind]:
-                    alternative[kind].add(other)
-                    words_of_other = fold(other)
-                    self._name(words_of_other, kind, own=False)
-                    pairs.update(zip(words_of_other, words_of_other[1:], strict=False))
-        self.pairs = frozenset(pairs)
-        for kind, name in enumerate(self.names):
-            for text in [name, *sorted(alternative[kind])]:
-                self.phrases.append(text.lower())
+            if kind < len(self.names):
+                continue
+            self.names.append(name or item.title)
+            self.categories.append(category)
+            self._name(words, kind, own=True)
+            for other in also:
+                self._name(fold(other), kind, own=False)
+            for other in such:
+                self._put(fold(other), kind, SUCH)
+            for level, text in enumerate(reversed(item.categories)):
+                self._category(text, kind, narrowest=level == 0)
+            for text in dict.fromkeys(text.lower() for text in (name or item.title, *also, *such)):
+                self.phrases.append(text)
                 self.phrase_kind.append(kind)
+                folded = fold(text)
+                pairs.update(zip(folded, folded[1:], strict=False))
+        self._say(said or {})
+        self.pairs = frozenset(pairs)
+        self._in_names = frozenset(word for name in self._named for word in name)
         # item text, as an index from folded word to rows
         rows: dict[str, list[int]] = defaultdict(list)
         for row, item in enumerate(items):
@@ -106,9 +111,22 @@ class Kinds:
         self._by_kind = by_kind
         self._starts = np.searchsorted(self.of_item[by_kind], np.arange(len(self.names) + 1))
 
+    def _say(self, words: Mapping[str, str]) -> None:
+        """Let words that shoppers say lead to the kinds that bear a name."""
+        self.said_words = frozenset(word for text in words for word in fold(text))
+        for said, name in words.items():
+            bearing = {kind: sureness for kind, sureness in self._named.get(fold(name), {}).items() if sureness >= END}
+            own = [kind for kind, sureness in bearing.items() if sureness >= ALSO]
+            for kind in own or bearing:
+                self._put(fold(said), kind, ALSO)
+
     def rows(self, kind: int) -> Ints:
         """Give the rows of a kind's items."""
         return self._by_kind[self._starts[kind] : self._starts[kind + 1]]
+
+    def bears(self, word: str) -> bool:
+        """Say whether the word is in the name of any kind, by itself or among others."""
+        return word in self._in_names
 
     def weight(self, word: str) -> float:
         """Say how much a word tells (inverse document frequency); containers ("bag of") tell little."""
@@ -152,6 +170,9 @@ class Kinds:
                     better = score > match[rows]
                     sure[rows] = np.where(better, sureness * place, sure[rows])
                     match[rows] = np.maximum(match[rows], score)
+        if asked.head_end and not self.bears(words[asked.head_end - 1]):
+            # "Car insurance" is no kind of car: where no kind is called by the last word, the words before it say little.
+            match *= 0.6
         mentioned = (np.array(weights, dtype=np.float32)[:, None] * held).sum(axis=0) / total
         return Naming(match=match, sure=sure, held=mentioned.astype(np.float32))
 
@@ -215,7 +236,20 @@ def also_called(description: str) -> tuple[str, ...]:
     >>> also_called("Also called pop, soft drink. For parties.")
     ('pop', 'soft drink')
     """
-    found = re.search(r"\b[Aa]lso called ([^.]+)", description)
+    return _listed("also called", description)
+
+
+def such_as(description: str) -> tuple[str, ...]:
+    """Read the examples that a description gives.
+
+    >>> such_as("Also called shaker cheese. Such as parmesan, romano.")
+    ('parmesan', 'romano')
+    """
+    return _listed("such as", description)
+
+
+def _listed(opening: str, description: str) -> tuple[str, ...]:
+    found = re.search(rf"(?:^|\. ?){opening} ([^.]+)", description, re.IGNORECASE)
     return tuple(part.strip() for part in re.split(r",| or ", found[1]) if part.strip()) if found else ()
 
 
@@ -232,4 +266,6 @@ def _head(title: str) -> tuple[str, tuple[str, ...]]:
 def vocabulary(kinds: Kinds, *, knows: object = None) -> Vocabulary:
     """Make the vocabulary of a shop's items."""
     counts = {word: len(rows) for word, rows in kinds.rows_with.items()}
+    for word in kinds.said_words:
+        counts.setdefault(word, 1)
     return Vocabulary(counts, pairs=kinds.pairs, knows=knows)  # type: ignore[arg-type]

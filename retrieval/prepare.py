@@ -23,6 +23,7 @@ from retrieval.generation import (
     ITEMS,
     POINTER,
     RANKER,
+    SAID,
     SCORER,
     SHOPPERS,
     VERSION,
@@ -34,6 +35,7 @@ from retrieval.generation import (
     held,
     point_to,
     read_manifest,
+    read_said,
     write_items,
     write_manifest,
     write_whole,
@@ -86,7 +88,7 @@ def prepare(
     finished step. Old generations go when nobody reads them.
 
     Args:
-        source: Items, interactions and counts; `name`, `rejected` and `shoppers` where it has them.
+        source: Items, interactions and counts; `name`, `rejected`, `shoppers` and `said` where it has them.
         shop: The shop folder; made where it is missing.
         progress: Told what is being done, and the share of the whole that is done.
         until: Leave out interactions at or after this time, in seconds since 1970.
@@ -152,6 +154,7 @@ def _build(
         table = log()
         table.loc[:, [name for name in _COLUMNS if name in table]].to_parquet(folder / INTERACTIONS, index=False)
         shoppers = getattr(source, "shoppers", None)
+        write_whole(folder / SAID, json.dumps(dict(getattr(source, "said", {}))))
         if shoppers is not None:
             shoppers.to_parquet(folder / SHOPPERS, index=False)
         steps.done("items")
@@ -176,7 +179,9 @@ def _build(
     if steps.open("ranker"):
         what = "Fitting the ranking"
         tell(what, 0.75)
-        catalog = Catalog.open(folder, items, embedder=embedder, prior=history.buyers_by_row)
+        catalog = Catalog.open(
+            folder, items, embedder=embedder, prior=history.buyers_by_row, said=read_said(folder / SAID)
+        )
         try:
             ranker = fit_weights(
                 items,
@@ -319,6 +324,7 @@ def _key(source: SourceLike, *, until: float | None) -> str:
     from retrieval.embedder import MAX_TOKENS, MODEL
 
     digest = hashlib.sha256(json.dumps([VERSION, until, MODEL, MAX_TOKENS]).encode())
+    digest.update(json.dumps(dict(getattr(source, "said", {})), sort_keys=True).encode())
     for item in source.items:
         digest.update(json.dumps(asdict(item), sort_keys=True, default=str).encode())
     table = source.interactions

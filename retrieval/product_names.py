@@ -82,6 +82,12 @@ def read_names() -> Mapping[tuple[str, str, str], Name]:
 
 
 @cache
+def read_said() -> Mapping[str, str]:
+    """Read the words that shoppers say, brands above all, and which kind's name they mean by them."""
+    return {row["said"]: row["name"] for row in _table("said.csv")}
+
+
+@cache
 def read_categories() -> Mapping[tuple[str, str], str]:
     """Read the hand-written table: (department, category) to the words on the shelf; "" stands for the department."""
     return {(row["department"], row["category"]): row["name"] for row in _table("categories.csv")}

@@ -15,6 +15,7 @@ from retrieval.generation import (
     INTERACTIONS,
     ITEMS,
     RANKER,
+    SAID,
     SCORER,
     SHOPPERS,
     Manifest,
@@ -24,6 +25,7 @@ from retrieval.generation import (
     hold,
     read_items,
     read_manifest,
+    read_said,
 )
 from retrieval.history import History
 from retrieval.ranking import Ranker, RankContext
@@ -78,7 +80,11 @@ class Shop:
                 scorer = CollaborativeScorer.load(folder / SCORER, history=history)
                 ranker = Ranker.load(folder / RANKER)
                 catalog = Catalog.open(
-                    folder, items, embedder=embedder or Embedder(), prior=history.buyers_by_row
+                    folder,
+                    items,
+                    embedder=embedder or Embedder(),
+                    prior=history.buyers_by_row,
+                    said=read_said(folder / SAID),
                 )
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise ShopError(f"The shop at {path} is damaged ({error}). {again(path)}") from error

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retrieval.product_names import category_names, name_of, readable_size
+from retrieval.product_names import category_names, name_of, read_said, readable_size
 from retrieval.records import AttributeValue, Item, ShopError
 from retrieval.source_files import Source
 
@@ -91,6 +91,7 @@ def read_completejourney() -> Source:
         interactions=_interactions(lines, ids),
         counts=counts,
         shoppers=shoppers,
+        said=read_said(),
     )
 
 
