@@ -26,6 +26,14 @@ SETTINGS = Settings(
 NAME = "tiny/model"
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Two threads wait for each other longer than such a tiny model computes."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_model(tmp_path_factory.mktemp("base"))
