@@ -18,6 +18,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 from pathlib import Path
 
@@ -173,6 +174,11 @@ def check_system_libraries(kind: str) -> None:
             ctypes.CDLL(library)
         except OSError:
             missing.append(package)
+    if kind == "gpu":  # Triton compiles its launcher when vLLM starts
+        if not shutil.which("cc") and not shutil.which("gcc"):
+            missing += ["gcc", "libc6-dev"]
+        if not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
+            missing.append("python3-dev")
     if not missing:
         return
     command = ["apt-get", "install", "-y", "--no-install-recommends", *missing]
@@ -184,7 +190,7 @@ def check_system_libraries(kind: str) -> None:
             return
         raise StepFailed(f"`{' '.join(command)}` failed: {done.stderr.strip()[-400:]}")
     raise StepFailed(
-        f"the system lacks {', '.join(missing)}, which PyTorch and vLLM load.\n"
+        f"the system lacks {', '.join(missing)}, which PyTorch and vLLM need.\n"
         f"  Install it once, then run the same command again: sudo apt-get install {' '.join(missing)}"
     )
 
@@ -270,7 +276,15 @@ def install_lock(lock: list[str], *, kind: str) -> None:
 
 def pip_install(what: list[str], *, label: str, begun: float) -> str | None:
     """Run pip install with its output in the log; return why it failed, or None."""
-    command = [*pip_command(), "install", "--no-deps", "--no-input", "--disable-pip-version-check", *what]
+    command = [
+        *pip_command(),
+        "install",
+        "--no-deps",
+        "--no-compile",
+        "--no-input",
+        "--disable-pip-version-check",
+        *what,
+    ]
     with LOG.open("a", encoding="utf-8") as log:
         log.write(f"$ {' '.join(command)}\n")
         log.flush()
