@@ -113,11 +113,11 @@ FILLER = frozenset(
 
 def sort_value(item: Item, sort: Sort) -> float | None:
     """Give the number that a sorted list is ordered by, smallest first; None where the item has none."""
-    from retrieval.quantity import parse_quantity
+    from retrieval.quantity import item_quantity
 
     if sort in ("cheapest", "dearest"):
         return None if item.price is None else (item.price if sort == "cheapest" else -item.price)
-    quantity = parse_quantity(str(item.attributes.get("size", "")))
+    quantity = item_quantity(item)
     if quantity is None:
         return None
     return -quantity.amount if sort == "biggest" else quantity.amount

@@ -101,9 +101,8 @@ def supported(sentence: str, spoken: Spoken) -> bool:
     groups = _clauses(sentence)
     for held, text, following in groups:
         rows = [spoken.rows[position] for position in held] or list(spoken.rows.values())
-        if not rows or not _clause_holds(
-            text, rows, following and spoken.rows.get(following), spoken, named=bool(held)
-        ):
+        other = spoken.rows.get(following) if following is not None else None
+        if not rows or not _clause_holds(text, rows, other, spoken, named=bool(held)):
             return False
     return bool(groups)
 
@@ -151,7 +150,7 @@ def _clause_holds(
         if pattern.search(lower) and not all(holds(row) for row in rows):
             return False
     if NEGATION.search(lower):
-        fine = all(_has("not_bought")(row) for row in rows) and re.search(r"\b(never|not|haven't)\b", lower)
+        fine = all(_has("not_bought")(row) for row in rows) and bool(re.search(r"\b(never|not|haven't)\b", lower))
         left_out = [word for wish in spoken.wishes for word in wish.text_none]
         fine = fine or any(re.search(rf"\b(no|without) {re.escape(word.lower())}", lower) for word in left_out)
         if not fine:

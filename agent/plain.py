@@ -32,7 +32,11 @@ CLAUSES: dict[str, Callable[[Fact], str]] = {
     "smaller": lambda f: f"it is smaller than {_short(f.words[0])}",
     "cheapest": lambda f: "it is the cheapest here",
     "liked": lambda f: "you liked it",
-    "attribute": lambda f: f"its {f.words[0].replace('_', ' ')} is {f.words[-1].lower()}",
+    "attribute": lambda f: (
+        f"it is {f.words[-1].lower()}"
+        if f.words[0] == "brand"
+        else f"its {f.words[0].replace('_', ' ')} is {f.words[-1].lower()}"
+    ),
 }
 TIERS = {"private": "store brand", "national": "name brand"}
 
@@ -92,7 +96,7 @@ def strongest(recommendation: Recommendation, *, limit: int) -> list[Fact]:
             continue
         kinds.add(fact.kind)
         out.append(fact)
-    telling = [fact for fact in out if fact.kind not in ("matches", "size", "brand_tier", "not_bought")]
+    telling = [fact for fact in out if fact.kind not in ("matches", "size", "brand_tier", "attribute", "not_bought")]
     rest = [fact for fact in out if fact not in telling]
     return (telling + rest)[:limit]
 

@@ -13,45 +13,14 @@ from agent.amounts import numbers_in
 from agent.conversation import ToolCall
 from retrieval.wish import contains
 
-NUMBER_WORDS = {
-    word: number
-    for number, word in enumerate(
-        [
-            "zero",
-            "one",
-            "two",
-            "three",
-            "four",
-            "five",
-            "six",
-            "seven",
-            "eight",
-            "nine",
-            "ten",
-            "eleven",
-            "twelve",
-            "thirteen",
-            "fourteen",
-            "fifteen",
-            "sixteen",
-            "seventeen",
-            "eighteen",
-            "nineteen",
-            "twenty",
-        ]
-    )
-} | {"thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90, "hundred": 100}
-NUMBER_WORDS |= {
-    "a dollar": 1,
-    "a buck": 1,
-    "fiver": 5,
-    "tenner": 10,
-    "couple": 2,
-    "dozen": 12,
-    "half": 0.5,
-    "quarter": 0.25,
-    "dime": 0.1,
-}
+_COUNTED = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty"
+)
+NUMBER_WORDS: dict[str, float] = {word: float(number) for number, word in enumerate(_COUNTED.split())}
+NUMBER_WORDS |= {"thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
+NUMBER_WORDS |= {"hundred": 100, "fiver": 5, "tenner": 10, "couple": 2, "dozen": 12}
+NUMBER_WORDS |= {"half": 0.5, "quarter": 0.25, "dime": 0.1}
 
 
 def plan_schema(tools: Sequence[BaseTool], *, max_calls: int) -> dict[str, Any]:

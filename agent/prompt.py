@@ -35,8 +35,8 @@ def _choices(spec: dict[str, Any]) -> str:
     return ""
 
 
-def chat_messages(messages: Sequence[Message]) -> list[dict[str, str]]:
-    """Turn a talk into chat messages: system, then user and assistant in turns.
+def chat_messages(messages: Sequence[Message], *, budget: int = 3700) -> list[dict[str, str]]:
+    """Turn a talk into chat messages: system, then user and assistant in turns, within a budget of characters.
 
     A plan and an answer are both the assistant's; what tools gave back is shown as the user's, fenced by
     "[results]". So roles alternate, as every chat template accepts. What a shopper typed cannot open that
@@ -45,7 +45,8 @@ def chat_messages(messages: Sequence[Message]) -> list[dict[str, str]]:
     from agent.tools import TOOLS
 
     out = [{"role": "system", "content": system_prompt()}]
-    for message in messages:
+    last = max((n for n, message in enumerate(messages) if message.role == "user"), default=len(messages) - 1) + 1
+    for message in [*recent(messages[:last], budget=budget), *messages[last:]]:
         if message.role == "user":
             out.append({"role": "user", "content": clean(message.content)})
         elif message.role == "tool":

@@ -44,7 +44,7 @@ def recommendation_from_json(row: dict[str, Any], *, items: Any) -> Recommendati
         return None
     facts: dict[str, list[Fact]] = {}
     for fact in row["facts"]:
-        values = {
+        values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in fact.items() if name != "part"
         }
         facts.setdefault(fact["part"], []).append(Fact(**values))

@@ -16,7 +16,7 @@ from pydantic import Field
 from agent.context import Turn, named, narrow
 from agent.outcome import CartEdit, Line, Looked, MemoryEdit, Outcome, Pool, Problem, Question, Request, Sort
 from agent.record import recommend_one
-from retrieval.quantity import parse_quantity, same_size
+from retrieval.quantity import item_quantity, parse_quantity, same_size
 from retrieval.records import Candidate, Item
 from retrieval.wish import Wish, broken, contains
 
@@ -299,8 +299,8 @@ def update_cart(
     if action == "remove" and query and not positions:
         items = named(query, in_cart)
         if not items:
-            problem = Problem(text=f"There is no {query} in your cart.", act="cart")
-            return problem.text, problem
+            missing = Problem(text=f"There is no {query} in your cart.", act="cart")
+            return missing.text, missing
     else:
         kept, problem = _shown_at(turn, positions or [], act="cart")
         if problem is not None:
@@ -317,8 +317,11 @@ def update_cart(
         held = {item_id for item_id, _ in turn.cart}
         items = [item for item in items if item.item_id in held]
         if not items:
-            problem = Problem(text="That item is not in your cart.", act="cart")
-            return problem.text, problem
+            # "Drop number 2" may count the cart's own lines, where none of those shown is in it.
+            items = [in_cart[place - 1] for place in positions or () if place <= len(in_cart)]
+        if not items:
+            missing = Problem(text="That item is not in your cart.", act="cart")
+            return missing.text, missing
     # Removing without a number takes all of an item out; 0 stands for all.
     edit = CartEdit(
         action=action, items=tuple((item.item_id, quantity or (1 if action == "add" else 0)) for item in items)
@@ -365,12 +368,18 @@ def forget(runtime: ToolRuntime, text: Text | None = None, position: Position | 
 
     Args:
         text: What to forget; "all" for everything.
-        position: Which remembered thing, counted from 1.
+        position: Which shown item, counted from 1.
     """
     turn: Turn = runtime.context
-    if position is not None and position <= len(turn.memories):
-        text = turn.memories[position - 1].text
-    return "forget", MemoryEdit(action="forget", text=text or "all")
+    if position is not None:
+        kept, problem = _shown_at(turn, [position], act="forget")
+        if problem is not None:
+            return problem.text, problem
+        text = turn.shown[kept[0] - 1].item.title
+    if not text:
+        problem = Problem(text="What should I forget? Name it, or say everything.", act="forget")
+        return problem.text, problem
+    return "forget", MemoryEdit(action="forget", text=text)
 
 
 @tool(response_format="content_and_artifact", parse_docstring=True)
@@ -501,10 +510,10 @@ def _with_size(turn: Turn, wish: Wish, base: Request, size: str, notes: list[str
     fits, sizes = set(), []
     for candidate in near:
         item = turn.item(candidate.item_id)
-        held = parse_quantity(str(item.attributes.get("size", "")))
+        held = item_quantity(item)
         if held is not None and same_size(held, wanted):
             fits.add(item.item_id)
-        elif item.attributes.get("size"):
+        elif held is not None:
             sizes.append(item)
     if not fits and sizes:
         known = list(
@@ -516,14 +525,14 @@ def _with_size(turn: Turn, wish: Wish, base: Request, size: str, notes: list[str
 
 
 def _by_size(turn: Turn, anchor: Item, than: str) -> frozenset[str]:
-    own = parse_quantity(str(anchor.attributes.get("size", "")))
+    own = item_quantity(anchor)
     if own is None:
         return frozenset()
     kept = set()
     for candidate in turn.shop.catalog.similar(
         anchor.item_id, wish=Wish(age_restricted=anchor.age_restricted), limit=400
     ):
-        other = parse_quantity(str(turn.item(candidate.item_id).attributes.get("size", "")))
+        other = item_quantity(turn.item(candidate.item_id))
         if other is None or other.unit != own.unit:
             continue
         if other.amount > own.amount * 1.02 if than == "bigger" else other.amount < own.amount * 0.98:

@@ -18,7 +18,7 @@ from agent.events import Asked, Called, CartChanged, Event, Finished, Listed, No
 from agent.model import Model, ModelFailure, Usage
 from agent.outcome import CartEdit, Line, Looked, MemoryEdit, Outcome, Pool, Problem, Question, Request
 from agent.plan import check_call, plan_schema, read_plan
-from agent.prompt import chat_messages, recent
+from agent.prompt import chat_messages
 from agent.record import recommendation_to_json, wish_to_json
 from agent.store import Memory, Store
 from agent.tools import TOOLS
@@ -27,6 +27,7 @@ from retrieval.wish import Wish, contains
 
 TOOLS_BY_NAME = {tool.name: tool for tool in TOOLS}
 ACT_OF_LINE = {"off_topic": "decline", "hostile": "decline"}
+RULES_TOKENS = 350  # rules and tools, and room for the newest rows
 CHARS_PER_TOKEN = 3.2  # low for English, so that the prompt keeps under its bound of tokens
 MODEL_IS_AWAY = "The model is not answering, so this is a plain search with plain reasons."
 
@@ -103,11 +104,10 @@ def plan(work: Work, write: Write) -> None:
         return
     limits = work.turn.limits
     if work.model is not None and limits.model_calls > 0:
-        talk = recent([*work.history, work.user_message], budget=int((limits.prompt_tokens - 350) * CHARS_PER_TOKEN))
         schema = plan_schema(TOOLS, max_calls=limits.tool_calls)
         try:
             text = work.model.plan(
-                chat_messages(talk),
+                _prompt(work, ()),
                 schema=schema,
                 max_tokens=limits.plan_tokens,
                 seconds=work.left() * 0.6,
@@ -160,7 +160,7 @@ def _run(call: ToolCall, turn: Turn) -> tuple[Outcome, str]:
     )
     from pydantic import ValidationError
 
-    tool = TOOLS_BY_NAME[call.name]
+    tool: Any = TOOLS_BY_NAME[call.name]
     try:
         arguments = tool.tool_call_schema.model_validate(dict(call.arguments)).model_dump(exclude_none=True)
     except ValidationError:
@@ -217,13 +217,16 @@ def rank_pool(turn: Turn, pool: Pool, *, limit: int) -> list[Recommendation]:
     request, shop = pool.request, turn.shop
     if not pool.candidates:
         return []
-    wide = len(pool.candidates) if request.sort else limit
+    wide = len(pool.candidates) if request.sort else 3 * limit
     ranked = shop.rank(pool.candidates, context=turn.rank_context(request, limit=wide), limit=wide)
+    # Some shops have one thing under several ids; a list that reads the same twice helps nobody.
+    ranked = list({r.item.title: r for r in reversed(ranked)}.values())[::-1]
     if request.sort:
         best = max((candidate.sources.get("match", 0.0) for candidate in pool.candidates), default=0.0)
         fitting = [r for r in ranked if r.sources.get("match", best) >= 0.6 * best]
         valued = [(sort_value(r.item, request.sort), n, r) for n, r in enumerate(fitting)]
         ranked = [r for value, _, r in sorted((v for v in valued if v[0] is not None), key=lambda v: v[:2])][:limit]
+    ranked = ranked[:limit]
     if request.anchors and request.task == "similar":
         anchor = turn.item(request.anchors[0])
         ranked = [_asked(r, _against(r.item, anchor, request.wish)) for r in ranked]
@@ -232,7 +235,7 @@ def rank_pool(turn: Turn, pool: Pool, *, limit: int) -> list[Recommendation]:
 
 def _against(item: Item, anchor: Item, wish: Wish) -> list[Fact]:
     """State how an item differs from the one it was asked to differ from."""
-    from retrieval.quantity import parse_quantity
+    from retrieval.quantity import item_quantity
 
     facts = []
     if item.price is not None and anchor.price is not None and round(abs(item.price - anchor.price), 2) > 0:
@@ -240,7 +243,7 @@ def _against(item: Item, anchor: Item, wish: Wish) -> list[Fact]:
         if kind == "cheaper" or wish.above_price is not None:
             difference = round(abs(item.price - anchor.price), 2)
             facts.append(Fact(kind=kind, amount=difference, words=(anchor.title,), item_id=anchor.item_id))
-    own, other = (parse_quantity(str(one.attributes.get("size", ""))) for one in (item, anchor))
+    own, other = (item_quantity(one) for one in (item, anchor))
     if wish.item_ids is not None and own is not None and other is not None and own.unit == other.unit:
         kind = "bigger" if own.amount > other.amount else "smaller"
         facts.append(Fact(kind=kind, words=(anchor.title,), item_id=anchor.item_id))
@@ -348,14 +351,15 @@ def spoken_of(work: Work) -> grounding.Spoken:
 
 def _model_words(work: Work) -> Iterator[str]:
     assert work.model is not None
-    talk = recent(
-        [*work.history, work.user_message],
-        budget=int((work.turn.limits.prompt_tokens - 350) * CHARS_PER_TOKEN),
-    )
-    talk += [Message(role="assistant", tool_calls=tuple(work.calls)), Message(role="tool", content=work.rows)]
+    tail = (Message(role="assistant", tool_calls=tuple(work.calls)), Message(role="tool", content=work.rows))
     return work.model.answer(
-        chat_messages(talk), max_tokens=work.turn.limits.answer_tokens, seconds=work.left(), usage=work.usage
+        _prompt(work, tail), max_tokens=work.turn.limits.answer_tokens, seconds=work.left(), usage=work.usage
     )
+
+
+def _prompt(work: Work, tail: Sequence[Message]) -> list[dict[str, str]]:
+    budget = int((work.turn.limits.prompt_tokens - RULES_TOKENS) * CHARS_PER_TOKEN)
+    return chat_messages([*work.history, work.user_message, *tail], budget=budget)
 
 
 def _sentences(pieces: Iterator[str]) -> Iterator[str]:

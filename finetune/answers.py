@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -132,6 +133,8 @@ def _explained(rows: Sequence[tuple[int, Recommendation]], rng: Random, replies:
 def fact_sentences(fact: Fact, position: int, rng: Random, replies: Replies) -> Iterator[str]:
     """Word one fact about the item at a position; most often one sentence, none where no wording fits."""
     kind = fact.kind
+    if kind == "attribute" and fact.words[0] == "brand":
+        kind, fact = "brand_tier", replace(fact, words=fact.words[1:])
     if kind == "under_price" and not fact.amount:
         kind = "at_limit"
     elif kind == "bought_trips" and fact.count == fact.of and (fact.of or 0) > 1:

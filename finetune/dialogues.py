@@ -457,6 +457,8 @@ def _take_turn(talk: Talk, shop: Shop, filled: Filled, kind: str, rng: Random, r
     """Run the real tools on the gold calls and word the reply; False when the phrase does not work here."""
     calls = [_renamed(call) for call in filled.calls]
     said = tuple(message.content for message in talk.messages if message.role == "user")
+    if len(set(map(str, calls))) < len(calls):
+        return False
     for call in calls:
         _, dropped = check_call(call, message=filled.text, said=said)
         if dropped:
@@ -513,6 +515,8 @@ def _take_turn(talk: Talk, shop: Shop, filled: Filled, kind: str, rng: Random, r
 
 def _renamed(call: ToolCall) -> ToolCall:
     """Give a call of the bank as the tools name its arguments: `with` is a word that Python keeps for itself."""
+    if call.arguments.get("more"):
+        return ToolCall(name="similar_items", arguments={})
     arguments = {("having" if name == "with" else name): value for name, value in call.arguments.items()}
     return ToolCall(name=call.name, arguments=arguments)
 
