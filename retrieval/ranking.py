@@ -41,7 +41,7 @@ DEFAULT_WEIGHTS: Mapping[str, Mapping[str, float]] = {
     "similar_cold": {"match": 0.7, "collaborative": 0.15, "popularity": 0.15},
 }
 TASTE_WEIGHT = 1.0
-PER_KIND = 2  # most items of one kind in a list that nobody searched for, as long as other kinds are left
+PER_KIND = 2  # most items of one kind in a proposal, as long as other kinds are left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +129,8 @@ class Ranker:
             history: The shop's log.
             scorer: The models fitted on it.
             limit: How many to keep; by default the context's.
-            diverse: Keep at most two of a kind while other kinds are left; by default where nobody searched.
+            diverse: Keep at most two of a kind while other kinds are left; by default in
+                proposals that nobody searched for; what a shopper buys again is theirs, however much of a kind.
         """
         shelf = self.shelf(catalog, scorer)
         kept = {c.item_id: c for c in reversed(candidates) if c.item_id in shelf.rows}
@@ -143,7 +144,7 @@ class Ranker:
         for part in PARTS:  # added in this order, as the recommendation's own parts are
             scores = scores + values[part]
         order = np.lexsort((shelf.place[rows], -scores))
-        diverse = context.task not in ("search", "similar") if diverse is None else diverse
+        diverse = context.task in ("new", "next_basket", "goes_with") if diverse is None else diverse
         chosen = self._choose(order, rows, context, shelf, history, most=limit or context.limit, diverse=diverse)
         return [
             self._recommendation(held[at], {part: float(values[part][at]) for part in PARTS}, evidence, shelf)

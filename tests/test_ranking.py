@@ -87,7 +87,7 @@ contexts = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(context=contexts)
 def test_whatever_is_asked_the_record_holds(shop: Opened, context: RankContext) -> None:
     shown = shop.rank(context)
@@ -164,9 +164,13 @@ def test_the_checkerboard_is_recommended(shop: Opened) -> None:
 
 
 def test_taking_the_cited_evidence_away_lowers_the_score() -> None:
-    table = log(*[(f"u{n}", item_id, n % 3) for n in range(12) for item_id in ("i00", "i02", "i04")], ("me", "i00", 0))
+    table = log(
+        *[(f"u{n}", item_id, n % 3) for n in range(12) for item_id in ("i00", "i02", "i04")],
+        ("me", "i00", 0),
+        ("me", "i09", 0),
+    )
     table = pd.concat([table, log(*[(f"v{n}", item_id, 0) for n in range(12) for item_id in ("i01", "i05", "i07")])])
-    before, after = opened(table), opened(table[table["user_id"] != "me"])
+    before, after = opened(table), opened(table[(table["user_id"] != "me") | (table["item_id"] != "i00")])
     context = RankContext(user_id="me", task="new")
     cited = part(one(before.rank(context), "i02"), "collaborative")
     assert cited.facts == (Fact(kind="because_of", words=("Soda, 2 litre bottle, name brand",), item_id="i00"),)
