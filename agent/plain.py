@@ -9,6 +9,8 @@ from agent.context import money
 from agent.outcome import Looked, Request
 from retrieval.records import Fact, Item, Recommendation
 
+TOLD = 2  # facts an item is shown with in a list; looking at it closer shows more
+
 # For a card and for plain sentences: a clause after the item, from the fact's own values.
 CLAUSES: dict[str, Callable[[Fact], str]] = {
     "bought_trips": lambda f: f"you bought it on {f.count} of your last {f.of} trips",
@@ -115,11 +117,11 @@ def price_text(item: Item) -> str:
     return "no price" if item.price is None else f"${item.price:.2f}"
 
 
-def row(recommendation: Recommendation, *, position: int, limit: int = 3) -> str:
-    """Write the line about an item that the model is shown."""
+def row(recommendation: Recommendation, *, position: int, limit: int = TOLD) -> str:
+    """Write the line about an item that the model is shown; short, as every token of it is read each turn."""
     item = recommendation.item
-    clauses = "; ".join(fragment(fact) for fact in strongest(recommendation, limit=limit))
-    return f"{position}. {item.title[:80]} | {price_text(item)}" + (f" | {clauses}" if clauses else "")
+    told = [fragment(fact) for fact in strongest(recommendation, limit=limit) if fact.kind != "matches" or limit > TOLD]
+    return "; ".join([f"{position}. {item.title[:70]} {price_text(item)}", *told])
 
 
 def list_rows(recommendations: Sequence[Recommendation], *, requests: Sequence[Request], notes: Sequence[str]) -> str:

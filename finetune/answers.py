@@ -47,8 +47,8 @@ def _sentences(work: Work, rng: Random, replies: Replies) -> Iterator[str]:
     rows = list(enumerate(work.shown, start=1))
     told: set[str] = set()
     for position, recommendation in [rows[0], *rng.sample(rows[1:], min(3, len(rows) - 1))]:
-        for fact in plain.strongest(recommendation, limit=3):
-            if fact.kind not in told:
+        for fact in plain.strongest(recommendation, limit=plain.TOLD):
+            if fact.kind not in told and fact.kind != "matches":
                 told.add(fact.kind)
                 yield from fact_sentences(fact, position, rng, replies)
                 break

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -66,6 +66,7 @@ SHARES: Mapping[str, float] = {
     "two_acts": 2,
     "sort": 2,
 }
+PLAIN_KINDS = ("chat", "off_topic", "hostile", "ask", "nothing_fits")  # whole utterances: few of them say it all
 NEEDING_LIST = ("list", "focus")
 
 
@@ -177,8 +178,9 @@ def write_dialogues(
     out: Path,
     count: int,
     seed: int = 0,
-    max_turns: int = 8,
+    max_turns: int = 5,
     new_share: float = 0.3,
+    openers: int = 0,
     shares: Mapping[str, float] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
@@ -192,6 +194,7 @@ def write_dialogues(
         seed: Conversation n depends on the seed and n only.
         max_turns: Most messages of the shopper in one conversation.
         new_share: Share of talks with a new shopper, who has no history.
+        openers: How many first messages with their plan to add beside the talks: the cheapest way to hear many wordings.
         shares: Weights of the kinds of message; see `SHARES`.
         progress: Called with (done, count).
 
@@ -220,7 +223,7 @@ def write_dialogues(
                 words=words,
                 book=book,
                 replies=replies,
-                turns=rng.choices(range(1, max_turns + 1), [2, 3, 4, 4, 3, 2, 1, 1][:max_turns])[0],
+                turns=rng.choices(range(1, max_turns + 1), [2, 4, 4, 3, 2, 1, 1, 1][:max_turns])[0],
                 shares={**SHARES, **(shares or {})},
             )
             for kind in talk.kinds:
@@ -236,6 +239,11 @@ def write_dialogues(
             lines.write(json.dumps(to_json(_light(conversation)), ensure_ascii=False) + "\n")
             if progress is not None:
                 progress(number + 1, count)
+        for conversation in _openers(
+            shop, known, baskets, openers, seed=seed, words=words, book=book, shares=shares or {}
+        ):
+            seen.add(conversation.messages[0].content)
+            lines.write(json.dumps(to_json(conversation), ensure_ascii=False) + "\n")
         lines.flush()
         os.fsync(lines.fileno())
     aside.replace(out)
@@ -245,6 +253,45 @@ def write_dialogues(
         "distinct_messages": len(seen),
         "kinds": dict(sorted(kinds.items())),
     }
+
+
+def _openers(
+    shop: Shop,
+    known: Sequence[str],
+    baskets: Mapping[str, Sequence[Sequence[str]]],
+    count: int,
+    *,
+    seed: int,
+    words: Words,
+    book: Phrasebook,
+    shares: Mapping[str, float],
+) -> Iterator[Conversation]:
+    """Draw first messages with their plans, each wording once; nothing is run, as nothing comes before them."""
+    weights = {kind: weight if kind not in PLAIN_KINDS else weight / 2 for kind, weight in {**SHARES, **shares}.items()}
+    rng = Random(f"{seed}:openers")
+    seen: set[str] = set()
+    for number in range(count):
+        for _attempt in range(50):
+            user_id = rng.choice(known)
+            basket = [item_id for held in baskets[user_id] for item_id in held if item_id in words.by_item]
+            if not basket:
+                continue
+            filled, kind = _next_message(Talk(user_id=user_id), shop, basket, rng, words, book, weights)
+            if filled is None or filled.text in seen:
+                continue
+            calls = [_renamed(call) for call in filled.calls]
+            if any(check_call(call, message=filled.text, said=())[1] for call in calls):
+                continue
+            seen.add(filled.text)
+            yield Conversation(
+                conversation_id=f"o{seed}-{number}",
+                messages=(
+                    Message(role="user", content=filled.text),
+                    Message(role="assistant", tool_calls=tuple(calls)),
+                ),
+                metadata={"source": "openers", "kinds": [kind]},
+            )
+            break
 
 
 def _light(conversation: Conversation) -> Conversation:
