@@ -342,6 +342,10 @@ _OBJECT = re.compile(
     re.IGNORECASE,
 )
 _MATCHES = re.compile(r"\bmatch(?:es|ing)? ([^;.!?]+)", re.IGNORECASE)
+_NAMES_THE_WISH = re.compile(r"\b(?:for|fits?|like|about|called) ", re.IGNORECASE)
+_REFUSES = re.compile(
+    r"\b(?:nothing|none|no (?:items?|match\w*|results?))\b.*\b(?:fits?|found|match\w*|here|shop|like)\b", re.IGNORECASE
+)
 _THAN = re.compile(r"[^.;]{0,20}?\bthan\b", re.IGNORECASE)
 _REST = re.compile(r"\s*(?:everything|anything|all|any|the (?:rest|others?)|every)\b", re.IGNORECASE)
 _QUOTED = re.compile(r"[\"“*_]{1,2}([^\"”*_]{3,80})[\"”*_]{1,2}")
@@ -403,6 +407,9 @@ def _read(sentence: str, held: Evidence, *, before: frozenset[str]) -> tuple[lis
     def claim(kind: str, words: str, supported: bool) -> None:
         out.append(Claim(sentence=sentence, kind=kind, words=words.strip(), supported=supported))
 
+    text = _without_echo(text, held)
+    if not mentions and _REFUSES.search(text):
+        return out, before  # that nothing fits is no statement about an item
     for match in _MONEY.finditer(text):
         amount = float((match[1] or match[2]).replace(",", "")) / (100 if "cent" in match[0].lower() else 1)
         claim("price", match[0], _priced(amount, subject(match.start()), text, held))
@@ -599,6 +606,20 @@ def _spans_of_the_shopper(text: str, held: Evidence) -> list[tuple[int, int]]:
     ):
         spans.append((match.start(), match.end()))
     return spans
+
+
+def _without_echo(text: str, held: Evidence) -> str:
+    """Blank where a sentence names the wish in the shopper's own words ("5 items for wine under 10 dollars")."""
+    said = " ".join(re.findall(r"\S+", held.said))
+    for lead in _NAMES_THE_WISH.finditer(text):
+        end = lead.end()
+        for word in re.finditer(r"\S+", text[lead.end() :]):
+            upto = lead.end() + word.end()
+            if " ".join(_fold(text[lead.end() : upto]).rstrip(".,;:!? ").split()) not in said:
+                break
+            end = upto
+        text = text[: lead.end()] + " " * (end - lead.end()) + text[end:]
+    return text
 
 
 def _value(number: str) -> float:

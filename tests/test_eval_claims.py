@@ -63,6 +63,8 @@ TRUE = [
     "You asked for something healthy.",
     "Nothing here is organic.",
     "What are you shopping for today?",
+    "Nothing in this shop fits something cheaper and organic.",
+    "Here are 3 items for snacks under 5.",
 ]
 FALSE = [
     ("Soda (#1) is on 7 of your last 10 trips.", "trips"),
