@@ -20,8 +20,6 @@ from ui.words import visible
 
 if TYPE_CHECKING:
     from agent.assistant import Assistant
-    from agent.model import OpenAIModel
-    from retrieval.shop import Shop
     from ui.settings import Settings
 
 DISK = {
@@ -136,9 +134,12 @@ def prepare(
 
 
 def _about(manifest: Any, folder: Path) -> str:
-    counts = getattr(manifest, "counts", {}) or {}
-    known = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items() if isinstance(count, int))
-    return f"The shop is ready in {folder}" + (f": {known}" if known else "")
+    """Say what was built; a shop whose rows were partly of no use says how many."""
+    counts = manifest.counts
+    parts = [f"{counts[name]:,} {name}" for name in ("items", "interactions", "shoppers") if counts.get(name)]
+    lost = folder / "rejected.jsonl"
+    refused = f". Rows of no use are listed in {lost}" if lost.is_file() and lost.stat().st_size else ""
+    return f"The shop is ready in {folder}: {', '.join(parts)}{refused}"
 
 
 @app.command(rich_help_panel=USE)
@@ -168,7 +169,7 @@ def chat(
 def _chat_in_terminal(settings: Settings, *, shopper: str | None, model: bool) -> None:
     from ui.terminal import terminal_talk
 
-    with _served(settings, wanted=model) as found, _assistant(settings, model=found) as assistant:
+    with _served(settings, wanted=model) as assistant:
         terminal_talk(assistant, user_id=shopper)
 
 
@@ -180,7 +181,7 @@ def _chat_in_page(settings: Settings, *, model: bool, browser: bool) -> None:
     with contextlib.ExitStack() as stack:
         service = stack.enter_context(ModelService(settings)) if model else None
         _say("Opening the shop …")
-        assistant = stack.enter_context(_assistant(settings, model=None))
+        assistant = stack.enter_context(_assistant(settings))
         if service is not None:
             service.listen(lambda found: setattr(assistant, "model", found))
         from ui.page import build_page, launch_page
@@ -246,7 +247,7 @@ def evaluate(
     from ui.settings import read_settings
 
     settings = read_settings(shop=shop)
-    with _served(settings, wanted=model) as found, _assistant(settings, model=found, scratch=True) as assistant:
+    with _served(settings, wanted=model, scratch=True) as assistant:
         run_eval(
             conversations,
             assistant=assistant,
@@ -256,6 +257,132 @@ def evaluate(
             seed=seed,
             fresh=fresh,
             config=_described(settings, assistant),
+        )
+
+
+@app.command(rich_help_panel=MAKE)
+def dialogues(
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Default: dialogues.jsonl in the home folder.")
+    ] = None,
+    shop: ShopOption = None,
+    count: Annotated[int, typer.Option(min=1, help="How many conversations.")] = 8000,
+    weeks: Annotated[float, typer.Option(min=0.1, help="Wishes come from the last so many weeks of the log.")] = 4.0,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same conversations.")] = 0,
+) -> None:
+    """Make training conversations from the shop's histories, with the real tools.
+
+    The tools see nothing of the last weeks: they run on a shop prepared from what came before.
+    """
+    from finetune.dialogues import dialogues as make
+    from retrieval.shop import Shop
+    from ui.progress import progress_bar
+    from ui.settings import read_settings
+
+    settings = read_settings(shop=shop)
+    out = output or settings.home / "dialogues.jsonl"
+    with Shop.open(settings.shop_folder) as opened, progress_bar("Conversations") as progress:
+        counted = make(
+            opened, work=settings.home / "earlier", out=out, count=count, weeks=weeks, seed=seed, progress=progress
+        )
+    _say(
+        f"{counted['conversations']:,} conversations with {counted['turns']:,} messages are in {out}. Next: shoptalk train"
+    )
+
+
+@app.command(rich_help_panel=MAKE)
+def train(
+    conversations: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Default: what `shoptalk dialogues` wrote.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: adapter in the home folder.")] = None,
+    validation: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Conversations to measure on; default: a share of the others.")
+    ] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the conversations.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Stop after so many tokens.")] = None,
+    rank: Annotated[int | None, typer.Option(help="Rank of the adapter.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed.")] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start over instead of going on with an interrupted run.")
+    ] = False,
+) -> None:
+    """Train a LoRA adapter on conversations; an interrupted run goes on where it stopped.
+
+    Use it with `SHOPTALK_ADAPTER=DIR shoptalk chat`.
+    """
+    from agent.base_model import prepare_base_model
+    from finetune.train import Progress, Settings
+    from finetune.train import train as fit
+    from ui.progress import progress_bar
+    from ui.settings import read_settings
+
+    settings = read_settings()
+    source = conversations or settings.home / "dialogues.jsonl"
+    if not source.is_file():
+        raise ShopError(f"No conversations at {source}. Make them with: shoptalk dialogues")
+    base = settings.base_model
+    if base is None:
+        with progress_bar("Base model") as progress:
+            base = prepare_base_model(settings.models_folder / "base", progress=progress)
+    given = {
+        "epochs": epochs,
+        "max_tokens": max_tokens,
+        "rank": rank,
+        "alpha": None if rank is None else 2 * rank,
+        "learning_rate": learning_rate,
+        "seed": seed,
+    }
+    chosen = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    with progress_bar("Training") as progress:
+
+        def report(now: Progress) -> None:
+            progress(str(now), now.step / max(1, now.steps))
+
+        folder = fit(
+            source,
+            base=base,
+            out=output or settings.home / "adapter",
+            settings=chosen,
+            validation=validation,
+            resume=not fresh,
+            progress=report,
+        )
+    _say(f"The adapter is in {folder}. Use it with: SHOPTALK_ADAPTER={folder} shoptalk chat")
+
+
+@app.command(rich_help_panel=MAKE)
+def bench(
+    output: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: bench in the home folder.")] = None,
+    shop: ShopOption = None,
+    turns: Annotated[int, typer.Option(min=1, help="How many messages to answer.")] = 60,
+    seed: Annotated[int, typer.Option(help="Which conversations are drawn.")] = 0,
+    preparing: Annotated[bool, typer.Option(help="Measure preparing the default shop too.")] = True,
+    page: Annotated[bool, typer.Option(help="Measure starting the page too.")] = True,
+) -> None:
+    """Measure what a person waits for and what the machine must hold, beside the targets."""
+    import tempfile
+
+    import eval as grading
+    from eval.bench import run_bench
+    from ui.progress import progress_bar
+    from ui.settings import read_settings
+
+    settings = read_settings(shop=shop)
+    this = [sys.executable, "-m", "ui.cli"]
+    with tempfile.TemporaryDirectory(prefix="shoptalk-") as fresh, progress_bar("Bench") as progress:
+        run_bench(
+            output=output or settings.home / "bench",
+            set_path=Path(grading.__file__).parent / "sets" / "grocery.jsonl",
+            open_assistant=lambda: _served(settings, wanted=True, scratch=True),
+            prepare_command=[*this, "prepare", "--no-model", "--shop", f"{fresh}/shop"] if preparing else None,
+            page_command=[*this, "chat", "--shop", str(settings.shop_folder)] if page else None,
+            page_url=f"http://{settings.host}:{settings.port}/",
+            turns=turns,
+            seed=seed,
+            config={"shop": str(settings.shop_folder), "serve": settings.serve},
+            progress=progress,
         )
 
 
@@ -402,47 +529,43 @@ def _store() -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _assistant(settings: Settings, *, model: OpenAIModel | None, scratch: bool = False) -> Iterator[Assistant]:
+def _assistant(settings: Settings, *, scratch: bool = False) -> Iterator[Assistant]:
     """Open the shop and the assistant over it; `scratch` keeps carts and talks in a file that is thrown away."""
     import tempfile
 
     from agent.assistant import Assistant
     from agent.store import Store
+    from retrieval.shop import Shop
 
     with contextlib.ExitStack() as stack:
-        shop = _open_shop(settings)
+        shop = Shop.open(settings.shop_folder)
         stack.callback(shop.close)
         file = settings.store_file
         if scratch:
             file = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="shoptalk-"))) / "store.sqlite"
         store = stack.enter_context(contextlib.closing(Store(file)))
-        yield Assistant(shop=shop, model=model, store=store, limits=settings.limits)
-
-
-def _open_shop(settings: Settings) -> Shop:
-    from retrieval.shop import Shop
-
-    return Shop.open(settings.shop_folder)
+        yield Assistant(shop=shop, model=None, store=store, limits=settings.limits)
 
 
 @contextlib.contextmanager
-def _served(settings: Settings, *, wanted: bool) -> Iterator[OpenAIModel | None]:
-    """Give a model that answers: the one set, the one another command runs, or one started for this command."""
+def _served(settings: Settings, *, wanted: bool, scratch: bool = False) -> Iterator[Assistant]:
+    """Open the assistant with a model that answers: the one set, the one another command runs, or one of our own."""
     from ui.model_service import ModelService, running_server
     from ui.progress import progress_bar
 
-    if not wanted:
-        yield None
-        return
-    running = None if settings.model_url else running_server(settings)
-    if running is not None:
-        yield running
-        return
     with contextlib.ExitStack() as stack:
+        running = running_server(settings) if wanted and not settings.model_url else None
+        if not wanted or running is not None:
+            assistant = stack.enter_context(_assistant(settings, scratch=scratch))
+            assistant.model = running
+            yield assistant
+            return
         with progress_bar("Model") as progress:
             service = stack.enter_context(ModelService(settings, progress=progress))
-            model = service.wait()
-        yield model
+            assistant = stack.enter_context(_assistant(settings, scratch=scratch))  # beside the model's start
+            service.wait()
+        service.listen(lambda found: setattr(assistant, "model", found))
+        yield assistant
 
 
 if __name__ == "__main__":

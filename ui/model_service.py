@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent.local_vllm import MODULE, LocalVllm, Serving
 from agent.model import ModelFailure, OpenAIModel
 from retrieval.records import ShopError
 
 if TYPE_CHECKING:
-    from agent.local_vllm import LocalVllm
     from ui.settings import Settings
 
 Progress = Callable[[str, float], None]
@@ -102,8 +101,14 @@ class ModelService:
         *,
         on_model: Callable[[OpenAIModel | None], None] | None = None,
         progress: Progress | None = None,
+        served: Served | None = None,
+        command: Sequence[str] = MODULE,
+        watch_seconds: float = WATCH_SECONDS,
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         self.settings = settings
+        self._served, self._command = served, command
+        self._watch_seconds, self._answer_seconds = watch_seconds, answer_seconds
         self.status = Status(text="The model is starting", ready=False)
         self.model: OpenAIModel | None = None
         self._on_model = on_model
@@ -173,9 +178,7 @@ class ModelService:
             raise
 
     def _serve(self) -> None:
-        from agent.local_vllm import LocalVllm, Serving
-
-        served = prepare_model(self.settings, progress=self._say)
+        served = self._served or prepare_model(self.settings, progress=self._say)
         if self._closing.is_set():
             return
         self._server = LocalVllm(
@@ -186,32 +189,37 @@ class ModelService:
                 gpu=served.gpu,
                 log=self.settings.models_folder / "vllm.log",
                 stall_seconds=self.settings.start_seconds,
+                command=self._command,
             )
         )
         self._server.start(self._say)
-        self._up(OpenAIModel(self._server.url, name=self._server.name))
-        self.record.write_text(json.dumps({"url": self._server.url, "name": self._server.name}), encoding="utf-8")
+        self._serving(self._server)
         missed = 0
-        while not self._closing.wait(WATCH_SECONDS):
-            missed = 0 if self._server.answers(ANSWER_SECONDS) else missed + 1
+        while not self._closing.wait(self._watch_seconds):
+            missed = 0 if self._server.answers(self._answer_seconds) else missed + 1
             if self._closing.is_set() or (missed < TRIES and self._server.alive()):
                 continue
             self._down(Status(text="The model stopped answering and is being started again", ready=False, good=False))
             missed = 0
             self._server.restart(self._say)
-            self._up(OpenAIModel(self._server.url, name=self._server.name))
-            self.record.write_text(json.dumps({"url": self._server.url, "name": self._server.name}), encoding="utf-8")
+            self._serving(self._server)
+
+    def _serving(self, server: LocalVllm) -> None:
+        """Hand the model out, and say in the home folder where it is, for other commands to use."""
+        self._up(OpenAIModel(server.url, name=server.name))
+        with contextlib.suppress(OSError):  # without the record others start a server of their own
+            self.record.write_text(json.dumps({"url": server.url, "name": server.name}), encoding="utf-8")
 
     def _follow(self) -> None:
         """Watch somebody else's server."""
         settings, wait = self.settings, 0.0
         while not self._closing.wait(wait):
-            wait = WATCH_SECONDS
+            wait = self._watch_seconds
             problem = ""
             try:
                 name = settings.model_name or first_model(settings.model_url, key=settings.model_key)
                 model = OpenAIModel(settings.model_url, name=name, api_key=settings.model_key or "none")
-                model.ping(seconds=ANSWER_SECONDS)
+                model.ping(seconds=self._answer_seconds)
             except (ModelFailure, ShopError) as error:
                 problem = str(error)
             if not problem and self.model is None:
@@ -276,12 +284,3 @@ def running_server(settings: Settings, *, seconds: float = 10.0) -> OpenAIModel 
     except (OSError, ValueError, KeyError, TypeError, ModelFailure):
         return None
     return model
-
-
-def seconds_since(begun: float) -> str:
-    """Write how long something took.
-
-    >>> seconds_since(time.monotonic() - 2.04)
-    '2.0 s'
-    """
-    return f"{time.monotonic() - begun:.1f} s"

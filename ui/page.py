@@ -266,13 +266,8 @@ def build_page(
 
         page.load(arrive, None, talk, **quiet)
         page.unload(leave)
-        if status is not None and not status().ready:
-            timer = gr.Timer(2.0)
-
-            def look() -> tuple[str, Any]:
-                return _status(status), gr.Timer(active=not status().ready)
-
-            timer.tick(look, None, [light, timer], **quiet)
+        if status is not None:
+            gr.Timer(3.0).tick(lambda: _status(status), None, light, **quiet)
     page.queue(max_size=queue_length, default_concurrency_limit=turns_at_once)
     return page
 

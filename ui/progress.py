@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -9,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from ui.words import visible
+
+EACH_SECONDS = 2.0  # between two lines where there is no bar
 
 
 @contextmanager
@@ -18,11 +21,12 @@ def progress_bar(title: str, *, console: Console | None = None) -> Iterator[Call
 
     console = console or Console(stderr=True)
     if not console.is_terminal:
-        last = [""]
+        last, due = [""], [0.0]
 
         def line(text: str, share: float) -> None:
-            if text != last[0]:
-                last[0] = text
+            now = time.monotonic()
+            if text != last[0] and (share >= 1.0 or now >= due[0]):
+                last[0], due[0] = text, now + EACH_SECONDS
                 console.print(f"{title}: {text}", markup=False, highlight=False)
 
         yield line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ui.words import trips
@@ -16,7 +17,8 @@ def known_shoppers(history: History, *, noun: str = "Shopper", count: int = 6) -
     They are spread over the shop's shoppers by number of trips, so that the page can show what a long and
     what a short history does.
     """
-    sizes = sorted(((len(history.baskets(user_id)), user_id) for user_id in history.users), reverse=True)
+    counts = (int(end - first) for first, end in pairwise(history.user_baskets))
+    sizes = sorted(zip(counts, history.users, strict=True), reverse=True)
     if not sizes:
         return []
     places = sorted({round(at * (len(sizes) - 1) / max(1, count - 1) * 0.9) for at in range(count)})
