@@ -182,14 +182,14 @@ class LocalVllm:
     def _wait_until_it_answers(self, progress: Progress | None) -> None:
         say = progress or (lambda text, share: None)
         begun = moved = time.monotonic()
-        length = 0
+        length, worked = 0, 0.0
         while True:
             if not self.alive():
                 raise ShopError(self._complaint("vLLM ended while starting"))
             now = time.monotonic()
             size = self.serving.log.stat().st_size
-            if size != length:
-                length, moved = size, now
+            if size != length or self._cpu_seconds() > worked + 1.0:
+                length, worked, moved = size, self._cpu_seconds(), now
             if now - moved > self.serving.stall_seconds or now - begun > 4 * self.serving.stall_seconds:
                 raise ShopError(
                     self._complaint(
@@ -204,6 +204,21 @@ class LocalVllm:
                 return
             say(f"Starting the model: {self._phase()}", min(0.95, (now - begun) / TYPICAL_START_SECONDS))
             time.sleep(0.5)
+
+    def _cpu_seconds(self) -> float:
+        """Sum the processor time of everything the server runs: on a busy machine a start is slow, not stuck."""
+        child = self._child
+        if child is None:
+            return 0.0
+        ticks = 0
+        for entry in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = entry.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            except OSError:
+                continue
+            if len(fields) > 12 and int(fields[2]) == child.pid:
+                ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def _phase(self) -> str:
         try:
@@ -241,7 +256,7 @@ def start_vllm(
         adapter: Name and folder of a LoRA adapter to serve beside the base.
         gpu: Whether to serve on a GPU; on a CPU, prefer a merged model.
         progress: Called with a text and a share of 1 while waiting.
-        stall_seconds: Give up when the log has not grown for so long.
+        stall_seconds: Give up when it has neither logged nor computed for so long, or was not ready after four times that.
         max_model_len: Tokens of prompt and answer together.
         command: What to run with vLLM's arguments; tests run a stand-in.
 

@@ -28,7 +28,7 @@ def no_settings_from_outside() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalVllm]:
+def vllm_server() -> Iterator[LocalVllm]:
     """Serve what `make chat` serves on a CPU: the base with the default adapter merged in, or the bare base.
 
     Started once for the whole run (half a minute and more). The model folders are those of the checkout's
@@ -39,6 +39,6 @@ def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalVllm]
     from ui.settings import read_settings
 
     served = prepare_model(read_settings({}, home=ROOT / ".shoptalk", serve="merged"))
-    log = tmp_path_factory.mktemp("vllm") / "vllm.log"
+    log = ROOT / ".shoptalk" / "models" / "vllm-tests.log"  # beside its caches, which make the next start quicker
     with start_vllm(served.folder, served_name=SERVED_NAME, log=log, gpu=served.gpu) as server:
         yield server
