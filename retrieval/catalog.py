@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,14 +34,33 @@ POOL = 300  # rows that each retriever proposes before fusion
 # Cosine of a query to a kind's name at which the name starts to fit, and at which it fits as if it were said.
 # Measured on tests/data/search_pairs.jsonl: see there.
 NEAR, SAME = 0.38, 0.80
-FLOOR = 0.3  # match below which an item is not worth showing
+APART, AGREED = 0.40, 0.60  # cosine of a kind to a query that its name covers in part: no agreement, full agreement
+FLOOR = 0.35  # match below which an item is not worth showing
 FOCUSED = 0.62  # match from which the words plainly name a kind
 BESIDE = 0.88  # kinds within this share of the best one are meant too
 
 _TIERS = {
-    "Private": ("store brand", "store brands", "own brand", "own label", "house brand", "private label", "generic", "generics")
+    "Private": (
+        "store brand",
+        "store brands",
+        "own brand",
+        "own label",
+        "house brand",
+        "private label",
+        "generic",
+        "generics",
+    )
     + ("no name", "off brand", "supermarket brand", "shop brand", "home brand", "value brand", "private"),
-    "National": ("name brand", "name brands", "national brand", "brand name", "big brand", "branded", "national", "major brand")
+    "National": (
+        "name brand",
+        "name brands",
+        "national brand",
+        "brand name",
+        "big brand",
+        "branded",
+        "national",
+        "major brand",
+    )
     + ("well known brand", "famous brand", "real brand"),
 }
 
@@ -334,22 +352,23 @@ class Catalog:
         kind_near = np.maximum.reduceat(self._phrase_vectors @ vector, self._phrase_starts)
         near = kind_near[kinds.of_item]
         naming = kinds.named(asked)
-        focus = self._focus(naming, near)
-        match = naming.match
+        # Where a name leaves words of the query over, the meaning has to agree: "engagement ring" is no onion ring.
+        agreed = np.where(naming.whole, 1.0, np.clip((near - APART) / (AGREED - APART), 0.4, 1.0))
+        named = (naming.match * agreed).astype(np.float32)
+        focus = self._focus(named, naming, near)
         if asked.size:
             fits = self._of_size(asked.size)
             if focus is not None and fits[focus].any():
                 focus = focus[fits[focus]]
-            match = np.where(fits, match, 0.9 * match)
+            named = np.where(fits, named, 0.9 * named)
         # Nothing names it: how near its kind's names are in meaning, and whether the item speaks of the words at all.
         meant = np.clip((near - NEAR) / (SAME - NEAR), 0, 1)
-        told = self._evidence(asked)
         by_meaning, by_mention = (0.5, 0.25) if asked.head_end else (0.4, 0.5)
         if asked.head_end and not kinds.bears(asked.words[asked.head_end - 1]):
             by_mention = 0.1  # "sofa": what is said to be good for one is none
-        match = np.maximum(match, (by_meaning * meant + by_mention * naming.held) * told)
+        match = np.maximum(named, (by_meaning * meant + by_mention * naming.held) * self._evidence(asked))
         return Understood(
-            asked=asked, vector=vector, match=match.astype(np.float32), named=naming.match, kind_near=kind_near, focus=focus
+            asked=asked, vector=vector, match=match.astype(np.float32), named=named, kind_near=kind_near, focus=focus
         )
 
     def _vector(self, text: str) -> Floats:
@@ -374,17 +393,19 @@ class Catalog:
         head = asked.words[asked.head_end - 1]
         if self._vocabulary.ordinary(head):
             return 0.4
-        return 1.0
+        return 0.7 if self._kinds.bears(head) and not self._kinds.ends(head) else 1.0
 
-    def _focus(self, naming: Naming, near: Floats) -> Ints | None:
+    def _focus(self, named: Floats, naming: Naming, near: Floats) -> Ints | None:
         """Give the rows of the kinds that are plainly meant: by name, or by a meaning as good as the name."""
-        trusted = (naming.match >= FOCUSED) | ((naming.match >= 0.45) & (near >= 0.6))
-        plain = np.where((naming.sure >= SURE * 0.9) & trusted, naming.match, 0.0)
+        trusted = (named >= FOCUSED) | ((named >= 0.45) & (near >= 0.6))
+        plain = np.where((naming.sure >= SURE * 0.9) & trusted, named, 0.0)
         top = float(plain.max(initial=0.0))
-        if top > 0:
-            return np.flatnonzero(plain >= BESIDE * top)
-        top = float(near.max(initial=0.0))
-        return np.flatnonzero(near >= 0.95 * top) if top >= SAME else None
+        nearest = float(near.max(initial=0.0))
+        rows = np.flatnonzero(plain >= BESIDE * top) if top > 0 else np.zeros(0, dtype=np.int64)
+        if len(rows) and (naming.whole[rows].any() or near[rows].max() >= nearest - 0.12):
+            return rows
+        # "Hot chocolate" ends in the name of a candy, but means what is called "hot cocoa".
+        return np.flatnonzero(near >= 0.95 * nearest) if nearest >= SAME else None
 
     def _lexical(self, asked: Asked) -> Floats:
         if not asked.words:
@@ -407,9 +428,7 @@ class Catalog:
         return out
 
 
-def build_catalog(
-    folder: Path, items: Sequence[Item], *, embedder: Embedder, progress: Progress | None = None
-) -> None:
+def build_catalog(folder: Path, items: Sequence[Item], *, embedder: Embedder, progress: Progress | None = None) -> None:
     """Write a generation's vectors, the vectors of its kinds' names, and the BM25 index.
 
     Raises:
@@ -454,4 +473,4 @@ def _counts(values: Any) -> dict[str, int]:
     return out
 
 
-__all__ = ["Catalog", "Understood", "build_catalog", "build_store", "re", "spoken"]
+__all__ = ["Catalog", "Understood", "build_catalog", "build_store", "spoken"]

@@ -81,7 +81,7 @@ class Embedder:
         """Say whether the model has the word whole: then it is ordinary English and no slip of the keys."""
         if self._words is None:
             self._words = _words()
-        return word in self._words
+        return word in self._words or word + "s" in self._words
 
     def _encode(self, texts: list[str]) -> np.ndarray:
         import numpy as np

@@ -104,7 +104,9 @@ def current(shop: Path) -> Path:
 
 def again(shop: Path) -> str:
     """Say how to build a shop again."""
-    return f"Build it again with: shoptalk prepare --shop {shop} (and its --items and --interactions, if it is your own)"
+    return (
+        f"Build it again with: shoptalk prepare --shop {shop} (and its --items and --interactions, if it is your own)"
+    )
 
 
 def point_to(shop: Path, generation: str) -> None:
@@ -124,7 +126,7 @@ def write_whole(path: Path, text: str) -> None:
         out.write(text)
         out.flush()
         os.fsync(out.fileno())
-    os.replace(new, path)
+    new.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -227,8 +229,6 @@ def read_items(path: Path) -> list[Item]:
         return {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
 
     return [
-        Item(
-            **{**row, "categories": tuple(row["categories"]), "attributes": attributes(row["attributes"])}
-        )
+        Item(**{**row, "categories": tuple(row["categories"]), "attributes": attributes(row["attributes"])})
         for row in pq.read_table(path).to_pylist()
     ]

@@ -17,13 +17,26 @@ from retrieval.wish import stems
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 
 LONGEST_NAME = 5  # words: a first title piece longer than that is a product's own name, not a kind's
 MINED = 3  # items that must share the last words of their names for these to name a kind
 
 # How sure a name is: the kind's own, another name for it, the end of either, its category's.
 # "Such as" names what may be under the name.
-OWN, ALSO, END, SUCH, ALSO_END, PART, CATEGORY, CATEGORY_END, DEPARTMENT = 1.0, 0.97, 0.9, 0.84, 0.8, 0.75, 0.85, 0.7, 0.7
+OWN, ALSO, END, SUCH, ALSO_END, PART, CATEGORY, CATEGORY_END, DEPARTMENT = (
+    1.0,
+    0.97,
+    0.9,
+    0.84,
+    0.8,
+    0.88,
+    0.85,
+    0.7,
+    0.7,
+)
+CONTAINED = 0.25  # how much of its weight a container's name keeps
+INNER = 0.78  # two or more words in a row inside a name: hot chocolate is what hot chocolate mix is for
 SURE = 0.7  # a name at least as sure as this tells what is meant
 
 
@@ -39,10 +52,15 @@ class Kind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Naming:
-    """What a query's words name, by item: `match` (0..1), how `sure` the name is, and the share of words `held`."""
+    """What a query's words name, by item.
+
+    `match` in 0..1; how `sure` the name is; whether name and item text cover the `whole` query; the share of the
+    words that the item's text `held`.
+    """
 
     match: Floats
     sure: Floats
+    whole: Mask
     held: Floats
 
 
@@ -124,15 +142,17 @@ class Kinds:
         """Give the rows of a kind's items."""
         return self._by_kind[self._starts[kind] : self._starts[kind + 1]]
 
+    def ends(self, word: str) -> bool:
+        """Say whether the name of any kind ends in the word: "ginger" is in one, but of ginger ale."""
+        return max(self._named.get((word,), {}).values(), default=0.0) >= SURE
+
     def bears(self, word: str) -> bool:
         """Say whether the word is in the name of any kind, by itself or among others."""
         return word in self._in_names
 
     def weight(self, word: str) -> float:
-        """Say how much a word tells (inverse document frequency); containers ("bag of") tell little."""
-        held = len(self.rows_with.get(word, ()))
-        weight = math.log(1 + self.size / (1 + held)) + 0.2
-        return weight * (0.25 if word in CONTAINERS else 1.0)
+        """Say how much a word tells: its inverse document frequency, and a little."""
+        return math.log(1 + self.size / (1 + len(self.rows_with.get(word, ())))) + 0.2
 
     def named(self, asked: Asked, *, modifiers: Mapping[str, Ints] | None = None) -> Naming:
         """Find what the words name: every run of words that is a name counts, weighted by what else the item covers.
@@ -141,10 +161,17 @@ class Kinds:
         """
         match = np.zeros(self.size, dtype=np.float32)
         sure = np.zeros(self.size, dtype=np.float32)
+        whole = np.zeros(self.size, dtype=bool)
         words = asked.words
         if not words:
-            return Naming(match=match, sure=sure, held=match.copy())
-        weights = [self.weight(word) * (1.0 if at < asked.head_end else 0.5) for at, word in enumerate(words)]
+            return Naming(match=match, sure=sure, whole=whole, held=match.copy())
+        last = asked.head_end - 1
+        weights = [
+            self.weight(word)
+            * (1.0 if at <= last else 0.5)
+            * (CONTAINED if word in CONTAINERS and at != last else 1.0)  # a bag of chips is chips, a chip bag a bag
+            for at, word in enumerate(words)
+        ]
         total = sum(weights)
         # covers[i]: what share of the words an item's own text covers
         held = np.zeros((len(words), self.size), dtype=bool)
@@ -152,6 +179,8 @@ class Kinds:
             found = self.rows_with.get(word)
             if found is not None:
                 held[at, found] = True
+        # The last run of words that is a name is the thing itself: movie night snacks are snacks.
+        ending = next((asked.head_end - at for at in range(asked.head_end) if self._sure(asked, at, asked.head_end)), 0)
         for start in range(asked.head_end):
             for end in range(asked.head_end, start, -1):
                 hits = self._apart(self._names(asked, start, end), words[start:end])
@@ -159,8 +188,7 @@ class Kinds:
                     continue
                 spanned = sum(weights[start:end])
                 outside = [at for at in range(len(words)) if not start <= at < end]
-                # Head last: a run that ends the words is the thing; one before it is more likely said about it.
-                place = 1.0 if end == asked.head_end else 0.9
+                place = 1.0 if end == asked.head_end else 0.9 if end - start > ending else 0.72
                 for kind, sureness in hits.items():
                     rows = self.rows(kind)
                     covered = np.full(len(rows), spanned)
@@ -169,12 +197,16 @@ class Kinds:
                     score = (sureness * place * (0.35 + 0.65 * covered / total)).astype(np.float32)
                     better = score > match[rows]
                     sure[rows] = np.where(better, sureness * place, sure[rows])
+                    whole[rows] = np.where(better, covered >= 0.95 * total, whole[rows])
                     match[rows] = np.maximum(match[rows], score)
         if asked.head_end and not self.bears(words[asked.head_end - 1]):
             # "Car insurance" is no kind of car: where no kind is called by the last word, the words before it say little.
             match *= 0.6
         mentioned = (np.array(weights, dtype=np.float32)[:, None] * held).sum(axis=0) / total
-        return Naming(match=match, sure=sure, held=mentioned.astype(np.float32))
+        return Naming(match=match, sure=sure, whole=whole, held=mentioned.astype(np.float32))
+
+    def _sure(self, asked: Asked, start: int, end: int) -> bool:
+        return max(self._names(asked, start, end).values(), default=0.0) >= END
 
     def _apart(self, hits: Mapping[int, float], words: tuple[str, ...]) -> Mapping[int, float]:
         """Tell a thing from what only ends in its name: where butter is sold, peanut butter is not butter.
@@ -182,6 +214,8 @@ class Kinds:
         A kind whose name ends in the words stays as sure where no kind has just that name, where it stands on the
         same shelf as one that has, or where the shelf itself bears the words.
         """
+        if any(sureness > INNER for sureness in hits.values()):
+            hits = {kind: sureness for kind, sureness in hits.items() if sureness != INNER}
         shelves = {self.categories[kind] for kind, sureness in hits.items() if sureness >= ALSO}
         if not shelves:
             return hits
@@ -208,8 +242,11 @@ class Kinds:
         if not words:
             return
         self._put(words, kind, OWN if own else ALSO)
-        for start in range(1, len(words)):
-            self._put(words[start:], kind, END if own else ALSO_END)
+        for start in range(len(words)):
+            for end in range(start + 2, len(words)):
+                self._put(words[start:end], kind, INNER)
+            if start:
+                self._put(words[start:], kind, END if own else ALSO_END)
         if "and" in words:
             first = words[: words.index("and")]
             self._put(first, kind, PART)

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from retrieval.generation import (
     HISTORY,
@@ -126,7 +126,6 @@ def prepare(
 def _build(
     folder: Path, source: SourceLike, *, key: str, until: float | None, tell: Progress, embedder: Embedder | None
 ) -> Manifest:
-    import pandas as pd
 
     from retrieval.catalog import Catalog, build_catalog, build_store
     from retrieval.embedder import Embedder
@@ -202,7 +201,12 @@ def _build(
         until=until,
         built=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - started, 1),
-        counts={**_plain(source.counts), "items": len(items), "interactions": len(log()), "shoppers": len(history.users)},
+        counts={
+            **_plain(source.counts),
+            "items": len(items),
+            "interactions": len(log()),
+            "shoppers": len(history.users),
+        },
         versions=_versions(),
         files=file_hashes(folder),
     )

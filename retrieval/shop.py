@@ -28,7 +28,7 @@ from retrieval.generation import (
     read_said,
 )
 from retrieval.history import History
-from retrieval.ranking import Ranker, RankContext
+from retrieval.ranking import RankContext, Ranker
 from retrieval.records import Candidate, Recommendation, ShopError
 from retrieval.scorer import CollaborativeScorer
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 import sqlite3
 import threading
@@ -81,7 +80,7 @@ class Vectors:
                 cosines = self.array[rows] @ query
                 order = np.argsort(-cosines, kind="stable")
                 return rows[order], cosines[order]
-            except Exception:  # noqa: BLE001 (whatever breaks in the cache, the array answers)
+            except Exception:  # whatever breaks in the cache, the array answers
                 self._drop()
         return best(self.array @ query, limit=limit)
 
@@ -117,16 +116,16 @@ class Vectors:
             if _index_hashes(store) != pointer["files"] or not _sound(store / "chroma.sqlite3"):
                 return False
             client, collection = _open(store)
-        except Exception:  # noqa: BLE001 (a cache that cannot be read for any reason is made again)
+        except Exception:  # a cache that cannot be read for any reason is made again
             return False
         try:
             sample = np.linspace(0, len(self.array) - 1, min(CHECKED, len(self.array))).astype(int)
             got = collection.get(ids=[self._item_ids[row] for row in sample], include=["embeddings"])
-            held = {item_id: vector for item_id, vector in zip(got["ids"], got["embeddings"], strict=True)}
+            held = dict(zip(got["ids"], got["embeddings"], strict=True))
             same = collection.count() == len(self.array) and all(
                 np.allclose(held[self._item_ids[row]], self.array[row], atol=1e-5) for row in sample
             )
-        except Exception:  # noqa: BLE001
+        except Exception:
             same = False
         if not same:
             _close(client)
@@ -174,7 +173,7 @@ def build(folder: Path, *, item_ids: Sequence[str], array: Floats) -> None:
         }
         new = folder / f"{POINTER}.new"
         new.write_text(json.dumps(record, indent=1), encoding="utf-8")
-        os.replace(new, folder / POINTER)
+        new.replace(folder / POINTER)
     except Exception as error:
         shutil.rmtree(store, ignore_errors=True)
         if isinstance(error, OSError):
@@ -234,7 +233,7 @@ def _open(store: Path, *, create: int | None = None) -> tuple[Any, Any]:
 def _close(client: Any) -> None:
     try:
         client.close()
-    except Exception:  # noqa: BLE001 (it is being let go)
+    except Exception:  # it is being let go
         return
 
 

@@ -25,8 +25,10 @@ FILLER = frozenset(
     of on in into with from to up out off if then now today tonight tomorrow week weekend day again new try make making go goes going
     sell carry stock available instead rather im dont don't doesn't isn't isnt aint wanna gimme gotta cuz because
     hungry thirsty hurry run running eat eating put use using used love loves person people
-    """.split()  # noqa: SIM905
+    """.split()
 )
+# Filler that still says what is wanted when nothing else does ("my cat is hungry"), so that it is embedded.
+_TELLING = frozenset(["hungry", "thirsty", "eat", "eating", "make", "use", "love", "new", "run"])
 # What a thing comes in; says little about which thing it is.
 CONTAINERS = frozenset(
     stem(word)
@@ -34,7 +36,26 @@ CONTAINERS = frozenset(
         "bag box can bottle pack package packet carton jar case loaf bunch tub roll pouch tin tube pair piece slice cup head bar jug container"
     ).split()
 )
-_BREAKS = frozenset(["for", "with", "to", "in", "on", "from", "that", "which", "who", "when", "because", "against", "like", "so", "if", "but"])
+_BREAKS = frozenset(
+    [
+        "for",
+        "with",
+        "to",
+        "in",
+        "on",
+        "from",
+        "that",
+        "which",
+        "who",
+        "when",
+        "because",
+        "against",
+        "like",
+        "so",
+        "if",
+        "but",
+    ]
+)
 _PRICE = re.compile(
     r"(?:(?:under|below|less than|cheaper than|over|above|more than|up to|at most|max(?:imum)?|around|about|for|between)\s+)?"
     r"(?:\$\s?\d+(?:[.,]\d+)?|\d+(?:[.,]\d+)?\s?(?:dollars?|bucks?|cents?|usd|\$))|"
@@ -45,7 +66,9 @@ _SIZE = re.compile(
     r"(?:fl\.? ?oz|oz|ounces?|lbs?|pounds?|kg|kilos?|g|grams?|ml|lit(?:er|re)s?|ltr|l|gal|gallons?|quarts?|qt|pints?|pt|ct|count|pk|packs?|dozen|"
     r"sq ft|sheets?|loads?|inch(?:es)?|rolls)\b",
 )
-_NEGATION = re.compile(r"\b(?:without|no|not|hold the|minus|except|other than|instead of|don't want|dont want)\s+(?:any\s+|the\s+)?([a-z0-9%']+)")
+_NEGATION = re.compile(
+    r"\b(?:without|no|not|hold the|minus|except|other than|instead of|don't want|dont want)\s+(?:any\s+|the\s+)?([a-z0-9%']+)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +79,7 @@ class Asked:
     itself is among them ("sauce for steak": head_end 1); 0 where the query names only what it is for.
     `tokens` are all folded words, the dropped ones too, and `places` where `words` stand among them: "washing up
     liquid" is a name, "up" and all.
-    `text` is the query for embedding: typos put right, prices and sizes left out. `size` is a size that was
+    `text` is the query for embedding: typos put right, filler, prices and sizes left out. `size` is a size that was
     said, `unwanted` the words after "no" or "without".
     """
 
@@ -96,34 +119,36 @@ class Vocabulary:
             if len(word) >= 4 and word.isalpha():
                 for key in _drops(word):
                     self._drops[key].add(word)
-        self._seen: dict[str, tuple[str, ...]] = {}
+        self._seen: dict[tuple[str, str], tuple[str, ...]] = {}
 
-    def right(self, word: str) -> tuple[str, ...]:
+    def right(self, word: str, *, typed: str = "") -> tuple[str, ...]:
         """Give the shop's own spelling of a folded word, or the word itself; two words where it joins two.
 
-        >>> vocabulary = Vocabulary({"cheese": 9, "cat": 3, "food": 5}, pairs=[("cat", "food")])
-        >>> [vocabulary.right(word) for word in ("chese", "catfood", "zebra")]
-        [('cheese',), ('cat', 'food'), ('zebra',)]
+        >>> vocabulary = Vocabulary({"cheese": 9, "cat": 3, "food": 5, "lettuce": 2}, pairs=[("cat", "food")])
+        >>> [vocabulary.right(word) for word in ("chese", "catfood", "zebra")], vocabulary.right("lettu", typed="lettus")
+        ([('cheese',), ('cat', 'food'), ('zebra',)], ('lettuce',))
         """
-        if word not in self._seen:
+        key = (word, typed)
+        if key not in self._seen:
             if len(self._seen) > 20_000:
                 self._seen.clear()
-            self._seen[word] = self._right(word)
-        return self._seen[word]
+            self._seen[key] = self._right(word, typed or word)
+        return self._seen[key]
 
-    def _right(self, word: str) -> tuple[str, ...]:
+    def _right(self, word: str, typed: str) -> tuple[str, ...]:
         if word in self.counts or not word.isalpha():
             return (word,)
         if word in self._joined:
             return self._joined[word]
-        if self._knows(word) or len(word) < 4:
+        if self._knows(word) or self._knows(typed) or len(word) < 4:
             return (word,)
-        near = set().union(*(self._drops.get(key, ()) for key in _drops(word)))
-        best = min(
-            ((distance, -self.counts[other], other) for other in near if (distance := _distance(word, other)) <= _allowed(word)),
-            default=None,
-        )
-        return (best[2],) if best else (word,)
+        found = []
+        for form in dict.fromkeys((word, typed)):  # "lettus" is no plural
+            for other in set().union(*(self._drops.get(key, ()) for key in _drops(form))):
+                distance = _distance(form, other)
+                if distance <= _allowed(form):
+                    found.append((distance, -self.counts[other], other))
+        return (min(found)[2],) if found else (word,)
 
     def ordinary(self, word: str) -> bool:
         """Say whether a folded word is ordinary English that no item of the shop uses."""
@@ -157,9 +182,10 @@ class Vocabulary:
             if token in _BREAKS and end is None and (told or any(stem(before) in _VAGUE for before in raw[:at])):
                 # "something for tacos": nothing before "for" names a thing; "something like a pizza" names one after.
                 end = len(tokens) if told or token != "like" else None
-            put_right = (folded,) if folded in FILLER else self.right(folded)
+            put_right = (folded,) if folded in FILLER else self.right(folded, typed=token)
             tokens.extend(put_right)
-            spelled.extend([token] if put_right == (folded,) else put_right)
+            if folded not in FILLER or token in _TELLING:
+                spelled.extend([token] if put_right == (folded,) else put_right)
         tokens, end = self._join(tokens, end)
         places = [at for at, token in enumerate(tokens) if token not in FILLER]
         return Asked(
@@ -167,7 +193,7 @@ class Vocabulary:
             head_end=len(places) if end is None else sum(at < end for at in places),
             tokens=tuple(tokens),
             places=tuple(places),
-            text=" ".join(spelled),
+            text=" ".join(spelled) or " ".join(raw),
             size=size.strip(),
             unwanted=tuple(unwanted),
         )
@@ -199,13 +225,14 @@ def _allowed(word: str) -> float:
 
 
 _VOWELS = frozenset("aeiouy")
+_ALIKE = frozenset({"cs", "sc", "ck", "kc", "sz", "zs", "gj", "jg"})
 
 
 def _distance(left: str, right: str) -> float:
     """Count edits between what was typed and a word, those that people make by ear or by slip counting less.
 
-    A swap of neighbours is one edit; a wrong, missing or needless vowel and a letter doubled or not are half
-    of one; a wrong first letter costs one more (Damerau 1964, weights chosen by hand).
+    A swap of neighbours is one edit; a wrong, missing or needless vowel, a letter doubled or not, and c for s
+    or k are half of one; a wrong first letter costs one more (Damerau 1964, weights chosen by hand).
 
     >>> _distance("chese", "cheese"), _distance("mikl", "milk"), _distance("tires", "wires"), _distance("sosage", "sausage")
     (0.5, 1.0, 2.0, 1.0)
@@ -218,11 +245,11 @@ def _distance(left: str, right: str) -> float:
     for i in range(1, len(left) + 1):
         for j in range(1, len(right) + 1):
             same = left[i - 1] == right[j - 1]
-            vowels = left[i - 1] in _VOWELS and right[j - 1] in _VOWELS
+            alike = left[i - 1] + right[j - 1] in _ALIKE or (left[i - 1] in _VOWELS and right[j - 1] in _VOWELS)
             rows[i][j] = min(
                 rows[i - 1][j] + _one(left, i - 1),
                 rows[i][j - 1] + _one(right, j - 1),
-                rows[i - 1][j - 1] + (0 if same else 0.5 if vowels else 1),
+                rows[i - 1][j - 1] + (0 if same else 0.5 if alike else 1),
             )
             if i > 1 and j > 1 and left[i - 1] == right[j - 2] and left[i - 2] == right[j - 1]:
                 rows[i][j] = min(rows[i][j], rows[i - 2][j - 2] + 1)
