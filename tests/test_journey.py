@@ -1,0 +1,122 @@
+"""The whole way, every part real: an owner's files, a prepared shop, vLLM with the adapter, talk, grading."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.events import Finished, Listed, Said
+from tests.shops import write_files
+
+if TYPE_CHECKING:
+    from agent.assistant import Assistant
+    from agent.local_vllm import LocalVllm
+
+pytestmark = [pytest.mark.model, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def shop_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prepare a shop from the neutral files, by the command that an owner types."""
+    from typer.testing import CliRunner
+
+    from ui.cli import app
+
+    folder = tmp_path_factory.mktemp("owner")
+    items, interactions = write_files(folder)
+    words = ["prepare", "--items", str(items), "--interactions", str(interactions), "--shop", str(folder / "shop")]
+    ran = CliRunner().invoke(app, [*words, "--no-model"])
+    assert ran.exit_code == 0, ran.output
+    return folder / "shop"
+
+
+@pytest.fixture(scope="module")
+def assistant(
+    shop_folder: Path, vllm_server: LocalVllm, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Assistant]:
+    """Open the assistant as `shoptalk chat` does."""
+    from agent.assistant import Assistant
+    from agent.limits import Limits
+    from agent.model import OpenAIModel
+    from agent.store import Store
+    from retrieval.shop import Shop
+
+    store = Store(tmp_path_factory.mktemp("state") / "store.sqlite")
+    model = OpenAIModel(vllm_server.url, name=vllm_server.name)
+    with Shop.open(shop_folder) as shop:
+        yield Assistant(shop=shop, model=model, store=store, limits=Limits(turn_seconds=60))
+    store.close()
+
+
+def test_a_shopper_finds_asks_why_and_fills_a_cart(assistant: Assistant) -> None:
+    session = assistant.start()
+    events = list(assistant.reply("i need cat food", session_id=session))
+    listed = [at for at, event in enumerate(events) if isinstance(event, Listed)]
+    said = [at for at, event in enumerate(events) if isinstance(event, Said)]
+    assert listed and said and listed[0] < said[0], "the list is shown before the words"
+    assert events[listed[0]].cards[0].recommendation.item.item_id == "i01"  # type: ignore[union-attr]
+    finished = events[-1]
+    assert isinstance(finished, Finished)
+    assert finished.reply.usage["llm_calls"] <= 2
+    assert finished.reply.evidence["model_away"] is False
+
+    events = list(assistant.reply("why the first one?", session_id=session))
+    assert "explain" in events[-1].reply.acts  # type: ignore[union-attr]
+    assert events[-1].reply.evidence["about"] == ["i01"]  # type: ignore[union-attr]
+
+    list(assistant.reply("add the first one to my cart", session_id=session))
+    assert assistant.cart(session) == (("i01", 1),)
+
+
+def test_a_set_is_replayed_and_graded(assistant: Assistant, tmp_path: Path) -> None:
+    from eval.replay import run_eval
+
+    wish = {"act": "recommend", "where": {"max_price": 5}}
+    conversation = {
+        "conversation_id": "c1",
+        "messages": [
+            {"role": "user", "content": "shredded cheese under 5 dollars", "expect": wish},
+            {"role": "user", "content": "thanks!", "expect": {"act": "chat"}},
+        ],
+    }
+    file = tmp_path / "set.jsonl"
+    file.write_text(json.dumps(conversation) + "\n", encoding="utf-8")
+    run_eval(file, assistant=assistant, output=tmp_path / "out")
+    results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    assert results["n"]["turns"] == 2
+    assert results["results"]["violation_rate"] == 0
+    assert results["results"]["off_catalogue_items"] == 0
+    assert results["results"]["errors"] == 0
+    kept = [json.loads(line) for line in (tmp_path / "out" / "conversations.jsonl").read_text().splitlines()]
+    assert [message["role"] for message in kept[0]["messages"]][:4] == ["user", "assistant", "tool", "assistant"]
+
+
+def test_training_and_serving_render_the_same_tokens(vllm_server: LocalVllm) -> None:
+    """What the trainer reads is what vLLM's chat template makes of the same messages, token by token."""
+    import httpx
+    from transformers import AutoTokenizer
+
+    from agent.conversation import Conversation, Message, ToolCall
+    from agent.prompt import chat_messages
+    from finetune.batches import encode
+
+    messages = (
+        Message(role="user", content="cat food under $5"),
+        Message(
+            role="assistant",
+            tool_calls=(ToolCall(name="search_catalog", arguments={"query": "cat food", "max_price": 5}),),
+        ),
+        Message(role="tool", content="1 for cat food (under $5)\n1. Dry cat food $3.49; $1.51 under your $5"),
+        Message(role="assistant", content="[1] is $1.51 under your $5."),
+    )
+    tokenizer = AutoTokenizer.from_pretrained(vllm_server.serving.model)
+    conversation = Conversation(conversation_id="t", messages=messages)
+    (trained,) = encode(conversation, tokenizer=tokenizer, render=chat_messages, limit=2048).sequences
+    for count, span in ((1, trained.spans[0]), (3, trained.spans[1])):
+        body = {"model": vllm_server.name, "messages": chat_messages(messages[:count]), "add_generation_prompt": True}
+        served = httpx.post(vllm_server.url.removesuffix("/v1") + "/tokenize", json=body, timeout=30).json()["tokens"]
+        assert list(trained.ids[: span.start]) == served
