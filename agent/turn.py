@@ -234,27 +234,23 @@ def rank_pool(turn: Turn, pool: Pool, *, limit: int) -> list[Recommendation]:
 
 
 def _against(item: Item, anchor: Item, wish: Wish) -> list[Fact]:
-    """State how an item differs from the one it was asked to differ from."""
+    """State how an item's size differs from that of the one it was asked to differ from; the price part tells prices."""
     from retrieval.quantity import item_quantity
 
-    facts = []
-    if item.price is not None and anchor.price is not None and round(abs(item.price - anchor.price), 2) > 0:
-        kind = "cheaper" if item.price < anchor.price else "dearer"
-        if kind == "cheaper" or wish.above_price is not None:
-            difference = round(abs(item.price - anchor.price), 2)
-            facts.append(Fact(kind=kind, amount=difference, words=(anchor.title,), item_id=anchor.item_id))
-    own, other = (item_quantity(one) for one in (item, anchor))
-    if wish.item_ids is not None and own is not None and other is not None and own.unit == other.unit:
-        kind = "bigger" if own.amount > other.amount else "smaller"
-        facts.append(Fact(kind=kind, words=(anchor.title,), item_id=anchor.item_id))
-    return facts
+    own, other = item_quantity(item), item_quantity(anchor)
+    if wish.item_ids is None or own is None or other is None or own.unit != other.unit:
+        return []
+    kind = "bigger" if own.amount > other.amount else "smaller"
+    return [Fact(kind=kind, words=(anchor.title,), item_id=anchor.item_id)]
 
 
 def _asked(recommendation: Recommendation, facts: Sequence[Fact]) -> Recommendation:
     """Add facts that weigh nothing in the score but tell how the item meets what was asked."""
     if not facts:
         return recommendation
-    return replace(recommendation, parts=(*recommendation.parts, Part(name="asked", value=0.0, facts=tuple(facts))))
+    held = tuple(fact for part in recommendation.parts if part.name == "asked" for fact in part.facts)
+    parts = tuple(part for part in recommendation.parts if part.name != "asked")
+    return replace(recommendation, parts=(*parts, Part(name="asked", value=0.0, facts=(*held, *facts))))
 
 
 def with_list_facts(recommendations: Sequence[Recommendation]) -> list[Recommendation]:

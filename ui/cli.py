@@ -266,7 +266,10 @@ def dialogues(
         Path | None, typer.Option(metavar="FILE", help="Default: dialogues.jsonl in the home folder.")
     ] = None,
     shop: ShopOption = None,
-    count: Annotated[int, typer.Option(min=1, help="How many conversations.")] = 8000,
+    count: Annotated[int, typer.Option(min=1, help="How many conversations.")] = 500,
+    openers: Annotated[
+        int, typer.Option(min=0, help="How many first messages with their plan beside them: cheap to train on.")
+    ] = 4500,
     weeks: Annotated[float, typer.Option(min=0.1, help="Wishes come from the last so many weeks of the log.")] = 4.0,
     seed: Annotated[int, typer.Option(help="The same seed makes the same conversations.")] = 0,
 ) -> None:
@@ -283,7 +286,14 @@ def dialogues(
     out = output or settings.home / "dialogues.jsonl"
     with Shop.open(settings.shop_folder) as opened, progress_bar("Conversations") as progress:
         counted = make(
-            opened, work=settings.home / "earlier", out=out, count=count, weeks=weeks, seed=seed, progress=progress
+            opened,
+            work=settings.home / "earlier",
+            out=out,
+            count=count,
+            openers=openers,
+            weeks=weeks,
+            seed=seed,
+            progress=progress,
         )
     _say(
         f"{counted['conversations']:,} conversations with {counted['turns']:,} messages are in {out}. Next: shoptalk train"
