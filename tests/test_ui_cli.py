@@ -88,7 +88,8 @@ def test_what_is_wrong_is_one_sentence(
 ) -> None:
     done = run(*words, home=tmp_path, **settings)
     assert done.returncode == 2
-    assert done.stderr.startswith("shoptalk: ") and sentence in done.stderr
+    said = done.stderr.splitlines()
+    assert said[-1].startswith("shoptalk: ") and sentence in said[-1]
     assert "Traceback" not in done.stderr
 
 
