@@ -335,11 +335,11 @@ def _key(source: SourceLike, *, until: float | None) -> str:
     for name in _COLUMNS:
         if name in table:
             column = table[name]
+            numbers = column.to_numpy()
             if not pd.api.types.is_numeric_dtype(column):
-                codes, values = pd.factorize(column)
+                numbers, values = pd.factorize(column)
                 digest.update("\x1f".join(map(str, values)).encode())
-                column = codes
-            digest.update(np.ascontiguousarray(column).tobytes())
+            digest.update(np.ascontiguousarray(numbers).tobytes())
     return digest.hexdigest()
 
 
