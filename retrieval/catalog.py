@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ Progress = Callable[[float], None]
 
 PHRASES = "kinds.npy"
 WORDS = "bm25"
+MOST_NEEDS = 6  # parts of one query that may each be a need of its own
 RRF_K = 60  # Cormack et al., 2009
 POOL = 300  # rows that each retriever proposes before fusion
 
@@ -35,33 +37,21 @@ POOL = 300  # rows that each retriever proposes before fusion
 # Measured on tests/data/search_pairs.jsonl: see there.
 NEAR, SAME = 0.38, 0.80
 APART, AGREED = 0.40, 0.60  # cosine of a kind to a query that its name covers in part: no agreement, full agreement
+ALIKE = 0.3  # score from which another item is like one: a cosine of a half, or less on the same shelf
 FLOOR = 0.35  # match below which an item is not worth showing
 FOCUSED = 0.62  # match from which the words plainly name a kind
 BESIDE = 0.88  # kinds within this share of the best one are meant too
 
+# What people call the two tiers of brands, however the shop's items spell them.
 _TIERS = {
     "Private": (
-        "store brand",
-        "store brands",
-        "own brand",
-        "own label",
-        "house brand",
-        "private label",
-        "generic",
-        "generics",
-    )
-    + ("no name", "off brand", "supermarket brand", "shop brand", "home brand", "value brand", "private"),
+        "store brand, store, own brand, own label, house brand, private label, private, generic, no name, off brand, "
+        "supermarket brand, shop brand, home brand, value brand"
+    ),
     "National": (
-        "name brand",
-        "name brands",
-        "national brand",
-        "brand name",
-        "big brand",
-        "branded",
-        "national",
-        "major brand",
-    )
-    + ("well known brand", "famous brand", "real brand"),
+        "name brand, name, national brand, national, brand name, big brand, branded, major brand, famous brand, "
+        "well known brand, real brand"
+    ),
 }
 
 
@@ -72,8 +62,7 @@ class Understood:
     asked: Asked
     vector: Floats
     match: Floats
-    named: Floats  # match by words alone
-    kind_near: Floats  # cosine to the nearest name of each kind
+    named_whole: bool  # some name, with what its items say of themselves, covers every word
     focus: Ints | None
 
 
@@ -206,10 +195,10 @@ class Catalog:
             return []
         fused = np.zeros(len(self._list), dtype=np.float32)
         bm25 = np.zeros(len(self._list), dtype=np.float32)
-        for query, each in zip(queries, understood, strict=True):
+        for each in understood:
             lexical = self._lexical(each.asked)
             bm25 = np.maximum(bm25, lexical)
-            fused += self._fuse(each, lexical, rows, filtered=len(rows) < len(self._list) // 2, query=query)
+            fused += self._fuse(each, lexical, rows, filtered=len(rows) < len(self._list) // 2)
         dense = self.vectors.within(understood[0].vector, rows)
         # Match first, in steps that are felt; within a step the fused rank, then what more people buy.
         order = np.lexsort((rows, -self._prior[rows], -fused[rows], -np.round(match[rows] / 0.05)))
@@ -260,7 +249,8 @@ class Catalog:
                 score[at] += 0.4
             elif category is not None and category in self._list[other].categories:
                 score[at] += 0.25
-        order = np.lexsort((rows, -self._prior[rows], -np.round(score, 3)))[:limit]
+        order = np.lexsort((rows, -self._prior[rows], -np.round(score, 3)))
+        order = order[score[order] >= ALIKE][:limit]
         return [
             Candidate(
                 item_id=self.item_ids[int(rows[at])], sources={"similar": float(score[at]), "dense": float(dense[at])}
@@ -310,7 +300,7 @@ class Catalog:
             return None
         if "brand_tier" in self._values:
             for tier, names in _TIERS.items():
-                if tier in self._values["brand_tier"] and words in {fold(name) for name in names}:
+                if tier in self._values["brand_tier"] and words in {fold(name) for name in names.split(", ")}:
                     return ("brand_tier", tier)
         folded = {fold(brand): brand for brand in reversed(list(self.brands))}
         if words in folded:
@@ -346,6 +336,21 @@ class Catalog:
         return known
 
     def _understand(self, query: str) -> Understood:
+        whole = self._understand_one(query)
+        parts = [part for part in re.split(r",|;|&|\+|\b(?:and|plus)\b", query.lower()) if part.strip()]
+        if not 2 <= len(parts) <= MOST_NEEDS or whole.named_whole:
+            return whole
+        # "Milk, eggs and bread" is three needs where each is a thing by itself and the whole is none.
+        each = [self.understand(part.strip()) for part in parts]
+        if any(part.focus is None for part in each):
+            return whole
+        return replace(
+            whole,
+            match=np.max([part.match for part in each], axis=0),
+            focus=np.unique(np.concatenate([part.focus for part in each if part.focus is not None])),
+        )
+
+    def _understand_one(self, query: str) -> Understood:
         kinds = self._kinds
         asked = self._vocabulary.read(query)
         vector = self._vector(asked.text)
@@ -355,9 +360,9 @@ class Catalog:
         # Where a name leaves words of the query over, the meaning has to agree: "engagement ring" is no onion ring.
         agreed = np.where(naming.whole, 1.0, np.clip((near - APART) / (AGREED - APART), 0.4, 1.0))
         named = (naming.match * agreed).astype(np.float32)
-        focus = self._focus(named, naming, near)
-        if asked.size:
-            fits = self._of_size(asked.size)
+        evidence = self._evidence(asked)
+        focus = self._focus(named, naming, near, evidence=evidence)
+        if asked.size and (fits := self._of_size(asked.size)).any():
             if focus is not None and fits[focus].any():
                 focus = focus[fits[focus]]
             named = np.where(fits, named, 0.9 * named)
@@ -366,9 +371,19 @@ class Catalog:
         by_meaning, by_mention = (0.5, 0.25) if asked.head_end else (0.4, 0.5)
         if asked.head_end and not kinds.bears(asked.words[asked.head_end - 1]):
             by_mention = 0.1  # "sofa": what is said to be good for one is none
-        match = np.maximum(named, (by_meaning * meant + by_mention * naming.held) * self._evidence(asked))
+        match = np.maximum(named, (by_meaning * meant + by_mention * naming.held) * evidence)
+        for word in asked.unwanted:
+            speaking = kinds.rows_with.get(word)
+            if speaking is not None:
+                match[speaking] *= 0.5
+                left = focus[~np.isin(focus, speaking)] if focus is not None else focus
+                focus = left if left is not None and len(left) else focus
         return Understood(
-            asked=asked, vector=vector, match=match.astype(np.float32), named=named, kind_near=kind_near, focus=focus
+            asked=asked,
+            vector=vector,
+            match=match.astype(np.float32),
+            named_whole=bool(naming.whole.any()),
+            focus=focus,
         )
 
     def _vector(self, text: str) -> Floats:
@@ -395,7 +410,7 @@ class Catalog:
             return 0.4
         return 0.7 if self._kinds.bears(head) and not self._kinds.ends(head) else 1.0
 
-    def _focus(self, named: Floats, naming: Naming, near: Floats) -> Ints | None:
+    def _focus(self, named: Floats, naming: Naming, near: Floats, *, evidence: float) -> Ints | None:
         """Give the rows of the kinds that are plainly meant: by name, or by a meaning as good as the name."""
         trusted = (named >= FOCUSED) | ((named >= 0.45) & (near >= 0.6))
         plain = np.where((naming.sure >= SURE * 0.9) & trusted, named, 0.0)
@@ -405,14 +420,14 @@ class Catalog:
         if len(rows) and (naming.whole[rows].any() or near[rows].max() >= nearest - 0.12):
             return rows
         # "Hot chocolate" ends in the name of a candy, but means what is called "hot cocoa".
-        return np.flatnonzero(near >= 0.95 * nearest) if nearest >= SAME else None
+        return np.flatnonzero(near >= 0.95 * nearest) if nearest >= SAME and evidence == 1.0 else None
 
     def _lexical(self, asked: Asked) -> Floats:
         if not asked.words:
             return np.zeros(len(self._list), dtype=np.float32)
         return np.asarray(self._words.get_scores(list(asked.words)), dtype=np.float32)
 
-    def _fuse(self, understood: Understood, lexical: Floats, rows: Ints, *, filtered: bool, query: str) -> Floats:
+    def _fuse(self, understood: Understood, lexical: Floats, rows: Ints, *, filtered: bool) -> Floats:
         """Give every row its reciprocal rank score over the vector ranking and the BM25 ranking."""
         out = np.zeros(len(self._list), dtype=np.float32)
         if filtered:

@@ -28,7 +28,6 @@ from retrieval.generation import (
     SHOPPERS,
     VERSION,
     Manifest,
-    current,
     damaged,
     file_hashes,
     generations,
@@ -260,28 +259,41 @@ def _alone(shop: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _room(shop: Path) -> Iterator[None]:
-    """Turn a full disk into a clear error, and free what the interrupted build took."""
+    """Turn an error of the disk into a clear one, and free what the interrupted build took when it is full."""
     try:
         yield
     except OSError as error:
-        full = error.errno in _NO_ROOM or "disk is full" in str(error) or shutil.disk_usage(shop).free < 1_000_000
-        if not full:
-            raise
         keep = _pointed(shop)
-        with contextlib.suppress(OSError):
-            _clean(shop, keep={keep} if keep else set())
         whole = "The shop that was there is unchanged." if keep else "Nothing was built."
+        if not _full(error, shop):
+            raise ShopError(f"Cannot build the shop at {shop}: {error}. {whole}") from error
+        with contextlib.suppress(OSError):
+            _clean(shop, keep={keep})
         raise ShopError(f"No space left to build the shop at {shop}. {whole} Make room and try again") from error
 
 
+def _full(error: OSError, shop: Path) -> bool:
+    # numpy and Chroma word a full disk in their own way, without its number.
+    return (
+        error.errno in _NO_ROOM
+        or any(words in str(error) for words in ("disk is full", "requested and", "No space left", "File too large"))
+        or shutil.disk_usage(shop).free < 1_000_000
+    )
+
+
 def _ready(shop: Path, key: str) -> Manifest | None:
-    """Give the manifest of the generation in use where it is whole and of this source."""
-    try:
-        folder = current(shop)
-        manifest = read_manifest(folder, shop=shop)
-    except ShopError:
-        return None
-    return manifest if manifest.key == key and not damaged(folder, manifest) else None
+    """Give the manifest of a whole generation of this source, the one in use first; point to it if need be."""
+    pointed = _pointed(shop)
+    for folder in sorted(generations(shop), key=lambda folder: folder.name != pointed):
+        try:
+            manifest = read_manifest(folder, shop=shop)
+        except ShopError:
+            continue
+        if manifest.key == key and not damaged(folder, manifest):
+            if folder.name != pointed:
+                point_to(shop, folder.name)  # killed between the last write and the swap
+            return manifest
+    return None
 
 
 def _pointed(shop: Path) -> str:
@@ -301,7 +313,7 @@ def _folder(shop: Path, key: str) -> Path:
         if folder.name != _pointed(shop) and not held(folder):
             if not (folder / "manifest.json").exists():
                 return folder
-            shutil.rmtree(folder)  # whole, but neither pointed to nor read: a swap that never came; built anew
+            shutil.rmtree(folder)  # damaged, and nobody reads it
             return folder
         number += 1
 

@@ -11,6 +11,8 @@ import pytest
 
 if TYPE_CHECKING:
     from agent.local_vllm import LocalVllm
+    from retrieval.embedder import Embedder
+    from retrieval.shop import Shop
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -42,3 +44,38 @@ def vllm_server() -> Iterator[LocalVllm]:
     log = ROOT / ".shoptalk" / "models" / "vllm-tests.log"  # beside its caches, which make the next start quicker
     with start_vllm(served.folder, served_name=SERVED_NAME, log=log, gpu=served.gpu) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def embedder() -> Embedder:
+    """Give the real embedder, loaded once (seconds) for all tests."""
+    from retrieval.embedder import Embedder
+
+    return Embedder()
+
+
+@pytest.fixture(scope="session")
+def small_shop(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Iterator[Shop]:
+    """Open the twelve-item shop, prepared once; tests must leave its folder as it is."""
+    from retrieval.prepare import prepare
+    from retrieval.shop import Shop
+    from tests.shops import small_source
+
+    folder = tmp_path_factory.mktemp("small") / "shop"
+    prepare(small_source(), shop=folder, embedder=embedder)
+    with Shop.open(folder, embedder=embedder) as shop:
+        yield shop
+
+
+@pytest.fixture(scope="session")
+def default_shop(embedder: Embedder) -> Iterator[Shop]:
+    """Open the default shop of the checkout's `.shoptalk`, prepared there (a minute or more) where it is not."""
+    from retrieval.prepare import prepare
+    from retrieval.shop import Shop
+    from retrieval.source_completejourney import read_completejourney
+    from ui.settings import read_settings
+
+    folder = read_settings({}, home=ROOT / ".shoptalk").shop_folder
+    prepare(read_completejourney(), shop=folder, embedder=embedder)
+    with Shop.open(folder, embedder=embedder) as shop:
+        yield shop
