@@ -25,11 +25,13 @@ Floats = NDArray[np.float64]
 
 # Scores of the models become comparable by a fixed curve, log(1 + score / START) / log(1 + FULL / START): about 0..1,
 # and a score that loses a term always falls, whatever the other items do.
-START = {"collaborative": 0.05, "bought_before": 0.1, "goes_with": 0.3}
+# A lift is a logarithm already, so its curve is nearly straight.
+START = {"collaborative": 0.05, "bought_before": 0.1, "goes_with": 5.0}
 FULL = {"collaborative": 10.0, "bought_before": 10.0, "goes_with": 5.0}
 # What is disliked sinks below everything: the other parts of a score add up to no more than 1.5.
 LIKED, DISLIKED, KIND_DISLIKED, ALIKE_DISLIKED = 0.3, -2.0, -0.2, -0.1
 LAST_TRIPS = 10
+SAID_NOW = 5.0  # a like in this talk weighs as much as a purchase on 150 trips: log1p(150) = 5
 # Which past item is told as the reason: one of the terms that weigh most, ...
 TERMS_LOOKED_AT = 12
 LEAST_TOGETHER = 10  # ... on this many trips together, ...
@@ -54,7 +56,7 @@ class Evidence:
         """Weigh the items that speak for what the shopper wants: the log's, then this talk's likes and dislikes."""
         profile = self.scorer.profile(self.context.user_id)
         for item_id in self.context.liked:
-            profile[item_id] = profile.get(item_id, 0.0) + 1.0
+            profile[item_id] = profile.get(item_id, 0.0) + SAID_NOW
         for item_id in self.disliked:
             profile.pop(item_id, None)
         return profile
@@ -151,8 +153,9 @@ class Evidence:
 
     def features(self, rows: NDArray[np.int64], candidates: Sequence[Candidate]) -> dict[str, Floats]:
         """Give every part's value before weighting, for the candidates at these rows."""
-        found = "similar" if self.context.task == "similar" else "match"
-        match = [c.sources.get(found, c.sources.get("match", 0.0)) for c in candidates]
+        match = [c.sources.get("match", 0.0) for c in candidates]
+        if self.context.task == "similar":
+            match = [c.sources.get("similar", held) for c, held in zip(candidates, match, strict=True)]
         return {
             "match": np.nan_to_num(np.array(match, np.float64)),
             "collaborative": _curve("collaborative", self.collaborative[rows]),
@@ -175,12 +178,16 @@ def _curve(part: str, scores: NDArray[np.float32]) -> Floats:
     return out
 
 
-def part_facts(part: str, item_id: str, *, value: float, evidence: Evidence) -> tuple[Fact, ...]:
-    """List the facts behind one part of one item's score, strongest first."""
-    return tuple(_FACTS[part](item_id, value, evidence))
+def part_facts(part: str, item_id: str, *, counts: bool, evidence: Evidence) -> tuple[Fact, ...]:
+    """List the facts behind one part of one item's score, strongest first.
+
+    `counts` says whether the part adds enough to the score to be a reason. What the shopper bought, likes and
+    wished for is told all the same.
+    """
+    return tuple(_FACTS[part](item_id, counts, evidence))
 
 
-def _match(item_id: str, value: float, evidence: Evidence) -> list[Fact]:
+def _match(item_id: str, counts: bool, evidence: Evidence) -> list[Fact]:
     wish, item = evidence.context.wish, evidence.shelf.of[item_id]
     out = []
     asked = dict.fromkeys(re.findall(r"[a-z0-9%&']+", wish.query.lower()))
@@ -201,29 +208,28 @@ def _match(item_id: str, value: float, evidence: Evidence) -> list[Fact]:
     return out
 
 
-def _collaborative(item_id: str, value: float, evidence: Evidence) -> list[Fact]:
+def _collaborative(item_id: str, counts: bool, evidence: Evidence) -> list[Fact]:
     """Name the past item that tells most, of those that weigh most: bought with this one far more often than by chance.
 
     Everybody's milk adds to every score and explains none, and what a shopper drinks or smokes is not for a
     card, so such terms count in the sum but are not the reason that is told.
     """
-    terms = evidence.scorer.because(evidence.profile, item_id) if value > 0 else []
+    terms = evidence.scorer.because(evidence.profile, item_id) if counts else []
     history = evidence.history
     trips, own = len(history.basket_time), len(history.trips_with(item_id))
-    telling: list[tuple[float, str]] = []
-    for other, _ in terms[:TERMS_LOOKED_AT]:
-        if evidence.shelf.of[other].age_restricted:
-            continue
+    others = [other for other, _ in terms[:TERMS_LOOKED_AT] if not evidence.shelf.of[other].age_restricted]
+    for other in others:
         if trips < SMALL_LOG or other in evidence.liked:
             return [_named("because_of", other, evidence)]
-        together = history.together(item_id, other)
+    telling: list[tuple[float, str]] = []
+    for other, together in zip(others, history.together_with(item_id, others), strict=True):
         lift = together * trips / max(own * len(history.trips_with(other)), 1)
         if together >= LEAST_TOGETHER and lift >= LEAST_LIFT:
             telling.append((lift, other))
     return [_named("because_of", max(telling)[1], evidence)] if telling else []
 
 
-def _bought_before(item_id: str, value: float, evidence: Evidence) -> list[Fact]:
+def _bought_before(item_id: str, counts: bool, evidence: Evidence) -> list[Fact]:
     user_id, history = evidence.context.user_id, evidence.history
     times = history.times(user_id, item_id)
     if not times:
@@ -234,21 +240,21 @@ def _bought_before(item_id: str, value: float, evidence: Evidence) -> list[Fact]
     return [Fact(kind="bought_trips", count=count, of=of), told] if count else [told]
 
 
-def _goes_with(item_id: str, value: float, evidence: Evidence) -> list[Fact]:
-    terms = evidence.scorer.with_because(evidence.anchors, item_id) if value > 0 else []
+def _goes_with(item_id: str, counts: bool, evidence: Evidence) -> list[Fact]:
+    terms = evidence.scorer.with_because(evidence.anchors, item_id) if counts else []
     return [
         _named("goes_with", other, evidence, count=evidence.history.together(item_id, other)) for other, _ in terms[:1]
     ]
 
 
-def _popularity(item_id: str, value: float, evidence: Evidence) -> list[Fact]:
+def _popularity(item_id: str, counts: bool, evidence: Evidence) -> list[Fact]:
     row = evidence.shelf.rows[item_id]
-    if value <= 0 or not evidence.shelf.popular[row]:
+    if not counts or not evidence.shelf.popular[row]:
         return []
     return [Fact(kind="popular", count=evidence.history.buyers(item_id))]
 
 
-def _price_fit(item_id: str, value: float, evidence: Evidence) -> list[Fact]:
+def _price_fit(item_id: str, counts: bool, evidence: Evidence) -> list[Fact]:
     wish, item = evidence.context.wish, evidence.shelf.of[item_id]
     if item.price is None or not np.isfinite(item.price):
         return []
@@ -266,7 +272,7 @@ def _price_fit(item_id: str, value: float, evidence: Evidence) -> list[Fact]:
     return out
 
 
-def _taste(item_id: str, value: float, evidence: Evidence) -> list[Fact]:
+def _taste(item_id: str, counts: bool, evidence: Evidence) -> list[Fact]:
     return [Fact(kind="liked")] if item_id in evidence.liked else []
 
 
@@ -274,7 +280,7 @@ def _named(kind: str, item_id: str, evidence: Evidence, *, count: int | None = N
     return Fact(kind=kind, count=count, words=(evidence.shelf.of[item_id].title,), item_id=item_id)
 
 
-_FACTS: Mapping[str, Callable[[str, float, Evidence], list[Fact]]] = {
+_FACTS: Mapping[str, Callable[[str, bool, Evidence], list[Fact]]] = {
     "match": _match,
     "collaborative": _collaborative,
     "bought_before": _bought_before,

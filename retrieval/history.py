@@ -218,11 +218,13 @@ class History:
 
     def together(self, item_id: str, other: str) -> int:
         """Count the trips that held both items."""
-        short, long = sorted((self.trips_with(item_id), self.trips_with(other)), key=len)
-        if not len(short):
-            return 0
-        at = np.minimum(np.searchsorted(long, short), len(long) - 1)
-        return int((long[at] == short).sum())
+        return self.together_with(item_id, [other])[0]
+
+    def together_with(self, item_id: str, others: Sequence[str]) -> list[int]:
+        """Count, for each of the others, the trips that held both."""
+        held = np.zeros(len(self.basket_time), bool)
+        held[self.trips_with(item_id)] = True
+        return [int(np.count_nonzero(held[self.trips_with(other)])) for other in others]
 
     @property
     def now(self) -> float:

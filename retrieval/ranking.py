@@ -28,19 +28,20 @@ TASKS: tuple[Task, ...] = ("search", "again", "new", "next_basket", "goes_with",
 # A task followed by "_cold" is the same for a shopper who never bought anything.
 DEFAULT_WEIGHTS: Mapping[str, Mapping[str, float]] = {
     "search": {"match": 0.6, "collaborative": 0.1, "bought_before": 0.2, "popularity": 0.05, "price_fit": 0.05},
-    "again": {"collaborative": 0.15, "bought_before": 0.75, "goes_with": 0.05, "popularity": 0.05},
+    "again": {"collaborative": 0.05, "bought_before": 0.7, "goes_with": 0.2, "popularity": 0.05},
     "new": {"collaborative": 0.6, "goes_with": 0.1, "popularity": 0.3},
-    "next_basket": {"collaborative": 0.25, "bought_before": 0.55, "goes_with": 0.1, "popularity": 0.1},
-    "goes_with": {"collaborative": 0.1, "bought_before": 0.1, "goes_with": 0.7, "popularity": 0.1},
+    "next_basket": {"collaborative": 0.1, "bought_before": 0.65, "goes_with": 0.2, "popularity": 0.05},
+    "goes_with": {"collaborative": 0.05, "bought_before": 0.1, "goes_with": 0.75, "popularity": 0.1},
     "similar": {"match": 0.6, "collaborative": 0.15, "bought_before": 0.15, "popularity": 0.1},
     "search_cold": {"match": 0.7, "collaborative": 0.15, "popularity": 0.15},
     "again_cold": {"collaborative": 0.5, "popularity": 0.5},
-    "new_cold": {"collaborative": 0.5, "goes_with": 0.2, "popularity": 0.3},
-    "next_basket_cold": {"collaborative": 0.5, "goes_with": 0.2, "popularity": 0.3},
+    "new_cold": {"collaborative": 0.4, "goes_with": 0.25, "popularity": 0.35},
+    "next_basket_cold": {"collaborative": 0.4, "goes_with": 0.25, "popularity": 0.35},
     "goes_with_cold": {"collaborative": 0.1, "goes_with": 0.75, "popularity": 0.15},
     "similar_cold": {"match": 0.7, "collaborative": 0.15, "popularity": 0.15},
 }
 TASTE_WEIGHT = 1.0
+TOLD_SHARE = 0.05  # of what speaks for an item: a part that adds less is no reason to tell
 PER_KIND = 2  # most items of one kind in a proposal, as long as other kinds are left
 
 
@@ -133,9 +134,10 @@ class Ranker:
                 proposals that nobody searched for; what a shopper buys again is theirs, however much of a kind.
         """
         shelf = self.shelf(catalog, scorer)
-        kept = {c.item_id: c for c in reversed(candidates) if c.item_id in shelf.rows}
-        held = list(kept.values())
-        rows = np.fromiter((shelf.rows[item_id] for item_id in kept), np.int64, len(kept))
+        found = np.array([shelf.rows.get(c.item_id, -1) for c in candidates], np.int64)
+        known = np.flatnonzero(found >= 0)
+        rows, first = np.unique(found[known], return_index=True)
+        held = [candidates[at] for at in known[first]]
         evidence = gather(context, shelf=shelf, history=history, scorer=scorer)
         features = evidence.features(rows, held)
         task = context.task if len(history.bought_rows(context.user_id)[0]) else f"{context.task}_cold"
@@ -185,9 +187,10 @@ class Ranker:
         self, candidate: Candidate, values: Mapping[str, float], evidence: Evidence, shelf: Shelf
     ) -> Recommendation:
         parts, score = [], 0.0
+        least = TOLD_SHARE * sum(value for value in values.values() if value > 0)
         for part in PARTS:
             score += values[part]
-            facts = part_facts(part, candidate.item_id, value=values[part], evidence=evidence)
+            facts = part_facts(part, candidate.item_id, counts=values[part] > least, evidence=evidence)
             if values[part] or facts:
                 parts.append(Part(name=part, value=values[part], facts=facts))
         item = shelf.items[shelf.rows[candidate.item_id]]

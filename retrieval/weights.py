@@ -44,18 +44,19 @@ DEPTH = 10  # nDCG at this depth is what the weights are for
 STEPS = (0.0, 0.5, 0.8, 1.25, 2.0)
 CART_SHARE = 0.6  # of the past requests are made with a few of the trip's items in the cart already
 MOST_IN_CART = 4
-LEAST = 0.01  # of the evidence that a session adds to: a like or a cart must count where the log taught nothing
-LEASTS: Mapping[str, tuple[str, ...]] = {
-    "search": ("collaborative", "bought_before", "popularity"),
-    "again": ("collaborative", "goes_with"),
-    "new": ("collaborative", "goes_with", "popularity"),
-    "next_basket": ("collaborative", "bought_before", "goes_with", "popularity"),
-    "goes_with": ("popularity",),
+# The least share of each part, whatever the log teaches. A search is for what was asked, so that no other part may
+# outweigh the words; what goes with an item is asked of that item, and staples that go with everything are not the
+# answer; a like or a full cart must change the list at once, though the next trip of most shoppers is staples anyway.
+LEASTS: Mapping[str, Mapping[str, float]] = {
+    "search": {"match": 0.5, "collaborative": 0.02, "bought_before": 0.02, "popularity": 0.02},
+    "again": {"collaborative": 0.01, "goes_with": 0.01},
+    "new": {"collaborative": 0.1, "goes_with": 0.1, "popularity": 0.01},
+    "next_basket": {"collaborative": 0.01, "bought_before": 0.1, "goes_with": 0.05, "popularity": 0.01},
+    "goes_with": {"goes_with": 0.75, "popularity": 0.01},
+    "search_cold": {"match": 0.5, "collaborative": 0.1, "popularity": 0.02},
+    "next_basket_cold": {"collaborative": 0.4, "goes_with": 0.25, "popularity": 0.1},
+    "goes_with_cold": {"goes_with": 0.75, "popularity": 0.01},
 }
-# A search is for what was asked: whatever the log says, no other part may outweigh the words.
-MATCH_SHARE = 0.5
-# What goes with an item is asked of that item: staples that go with everything are not the answer.
-GOES_WITH_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,20 +238,19 @@ def _fit(requests: Sequence[Request], *, task: str) -> Floats:
 
 
 def _shared(weights: Floats, task: str) -> Floats:
-    """Make the weights add up to 1, each part having at least what the task asks of it."""
-    task = task.removesuffix("_cold")
-    weights = weights.copy()
-    for name in LEASTS[task]:
-        at = FITTED_PARTS.index(name)
-        weights[at] = max(weights[at], LEAST * float(weights.sum()))
+    """Make the weights add up to 1, each part having at least the share that the task asks of it."""
+    least = np.array([LEASTS[task].get(part, 0.0) for part in FITTED_PARTS])
     out = weights / max(float(weights.sum()), 1e-9)
-    for held, name, share in (("search", "match", MATCH_SHARE), ("goes_with", "goes_with", GOES_WITH_SHARE)):
-        at = FITTED_PARTS.index(name)
-        if task == held and out[at] < share:
-            rest = 1.0 - out[at]
-            out = out * ((1.0 - share) / rest)
-            out[at] = share
-    return out
+    raised = out < least
+    while raised.any() and not raised.all():
+        # What is raised is taken from the others in proportion; they are raised too where that lowers them too far.
+        rest = weights * ((1.0 - least[raised].sum()) / max(float(weights[~raised].sum()), 1e-9))
+        out = np.where(raised, least, rest)
+        if not (out < least - 1e-12).any():
+            break
+        raised |= out < least
+    total: Floats = out / max(float(out.sum()), 1e-9)
+    return total
 
 
 def _by_likelihood(requests: Sequence[Request]) -> Floats:

@@ -156,7 +156,7 @@ def test_a_shopper_with_100_000_events_and_an_item_everyone_buys() -> None:
     assert held.buyers("i00") == 20_001 and held.together("i00", "i01") > 300
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(ITEM_IDS[:4]), st.integers(0, 5)), max_size=40))
 def test_any_log_is_counted_as_by_hand(rows: list[tuple[str, str, int]]) -> None:
     held = History.from_interactions(log(*rows), item_ids=ITEM_IDS)

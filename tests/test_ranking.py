@@ -169,7 +169,7 @@ def test_taking_the_cited_evidence_away_lowers_the_score() -> None:
         ("me", "i00", 0),
         ("me", "i09", 0),
     )
-    table = pd.concat([table, log(*[(f"v{n}", item_id, 0) for n in range(12) for item_id in ("i01", "i05", "i07")])])
+    table = pd.concat([table, log(*[(f"v{n}", item_id, 0) for n in range(40) for item_id in ("i01", "i05", "i07")])])
     before, after = opened(table), opened(table[(table["user_id"] != "me") | (table["item_id"] != "i00")])
     context = RankContext(user_id="me", task="new")
     cited = part(one(before.rank(context), "i02"), "collaborative")
