@@ -368,8 +368,9 @@ class Catalog:
             named = np.where(fits, named, 0.9 * named)
         # Nothing names it: how near its kind's names are in meaning, and whether the item speaks of the words at all.
         meant = np.clip((near - NEAR) / (SAME - NEAR), 0, 1)
-        by_meaning, by_mention = (0.5, 0.25) if asked.head_end else (0.4, 0.5)
-        if asked.head_end and not kinds.bears(asked.words[asked.head_end - 1]):
+        names_a_thing = asked.head_end > 0 and not asked.sentence
+        by_meaning, by_mention = (0.5, 0.25) if names_a_thing else (0.4, 0.5)
+        if names_a_thing and not kinds.bears(asked.words[asked.head_end - 1]):
             by_mention = 0.1  # "sofa": what is said to be good for one is none
         match = np.maximum(named, (by_meaning * meant + by_mention * naming.held) * evidence)
         for word in asked.unwanted:
@@ -403,7 +404,7 @@ class Catalog:
         "Laptop" is nearer to "notebook paper" than "Tylenol" is to "pain reliever"; but a laptop is ordinary
         English, and a shop that sold one would say so. An unknown name ("Tylenol") may be a brand.
         """
-        if not asked.words or asked.head_end == 0:
+        if not asked.words or asked.head_end == 0 or asked.sentence:
             return 1.0
         head = asked.words[asked.head_end - 1]
         if self._vocabulary.ordinary(head):

@@ -79,8 +79,9 @@ class Asked:
     itself is among them ("sauce for steak": head_end 1); 0 where the query names only what it is for.
     `tokens` are all folded words, the dropped ones too, and `places` where `words` stand among them: "washing up
     liquid" is a name, "up" and all.
-    `text` is the query for embedding: typos put right, filler, prices and sizes left out. `size` is a size that was
-    said, `unwanted` the words after "no" or "without".
+    `text` is the query for embedding: typos put right, filler, prices and sizes left out. `sentence` says that the
+    words tell something ("my cat is hungry") and name no thing. `size` is a size that was said, `unwanted` the
+    words after "no" or "without".
     """
 
     words: tuple[str, ...]
@@ -88,6 +89,7 @@ class Asked:
     tokens: tuple[str, ...] = ()
     places: tuple[int, ...] = ()
     text: str = ""
+    sentence: bool = False
     size: str = ""
     unwanted: tuple[str, ...] = ()
 
@@ -193,6 +195,7 @@ class Vocabulary:
             head_end=len(places) if end is None else sum(at < end for at in places),
             tokens=tuple(tokens),
             places=tuple(places),
+            sentence=_tells(raw),
             text=" ".join(spelled) or " ".join(raw),
             size=size.strip(),
             unwanted=tuple(unwanted),
@@ -211,6 +214,23 @@ class Vocabulary:
 
 
 _VAGUE = frozenset(["something", "anything", "stuff", "thing", "idea", "what", "need", "item", "some"])
+
+
+_SUBJECTS = frozenset(["i", "we", "he", "she", "they"])
+_VERBS = frozenset("is are am was were isn't need needs has have had got want wants keeps likes loves feels".split())
+
+
+def _tells(tokens: list[str]) -> bool:
+    """Say whether the words are a sentence about something: a subject, and a verb of its own.
+
+    >>> [_tells(text.split()) for text in ("my cat is hungry", "i spilled wine", "i need dry cat food", "cat food")]
+    [True, True, False, False]
+    """
+    told = [at for at, token in enumerate(tokens) if stem(token) not in FILLER or token in _TELLING]
+    if not told:
+        return False
+    after_subject = any(at and tokens[at - 1] in _SUBJECTS for at in told)
+    return after_subject or any(token in _VERBS and told[0] < at < told[-1] for at, token in enumerate(tokens))
 
 
 def _drops(word: str) -> set[str]:
