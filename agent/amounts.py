@@ -32,6 +32,8 @@ def numbers_in(text: str) -> set[float]:
     ([2.5, 5.0], [0.99, 1.0, 1.5, 50.0, 99.0])
     >>> [amount in numbers_in(text) for text, amount in (("four oh nine", 4.09), ("2 dollars 50", 2.5), (".99", 0.99))]
     [True, True, True]
+    >>> 1.5 in numbers_in("under 1,50"), 1200 in numbers_in("1,200")
+    (True, True)
     """
     lower = _digits(re.sub(r"-", " ", text.lower()))
     found = {float(number) for number in re.findall(r"(?<![\w.])\$?\s?(\d*\.\d+|\d+)", lower)}
@@ -41,6 +43,8 @@ def numbers_in(text: str) -> set[float]:
         rf"(?<![\w.])(\d+)(?:\s*{_UNIT}\s*|\s+)(?:and\s+)?(?:oh\s+)?(\d{{1,2}})(?![\d.])", lower
     ):
         found.add(float(whole) + int(cents) / 100)
+    found |= {float(f"{whole}.{cents}") for whole, cents in re.findall(r"(?<![\w.,])(\d+),(\d{2})(?![\d,])", lower)}
+    found |= {float(n.replace(",", "")) for n in re.findall(r"(?<![\w.,])\d{1,3}(?:,\d{3})+(?![\d,])", lower)}
     for whole in re.findall(rf"(?<![\w.])(\d+)\s*{_UNIT}?\s*and (?:a )?half", lower):
         found.add(float(whole) + 0.5)
     for word in re.findall(r"[a-z]+", lower):

@@ -19,6 +19,7 @@ from retrieval.records import Recommendation, ShopError
 from retrieval.shop import Shop
 
 NOT_IN_WORDS = "Tell me in a few words what you are looking for."
+OVER = "This talk is over. Start a new one"
 
 
 class Assistant:
@@ -53,12 +54,16 @@ class Assistant:
         """Begin a talk with a known shopper, or with a new one; give the session's id.
 
         Raises:
-            ShopError: when the shop has no such shopper, or too many talks are open.
+            ShopError: when the shop has no such shopper, the talk is another shopper's, or too many are open.
         """
         if user_id is not None and user_id not in self.shop.history.user_rows:
             raise ShopError(f"The shop has no shopper {user_id!r}. Leave it out to talk as a new shopper")
         session_id = session_id or uuid.uuid4().hex
+        owner = _owner(user_id, session_id)
         with self._guard:
+            held = self._owners.get(session_id, user_id)
+            if held != user_id or self.store.logged_owner(session_id) not in (None, owner):
+                raise ShopError("This talk is another shopper's. Start a new one")
             if session_id not in self._owners and len(self._owners) >= self.limits.sessions:
                 raise ShopError(f"{self.limits.sessions} talks are open, which is the limit. Try again later")
             self._owners[session_id] = user_id
@@ -74,7 +79,9 @@ class Assistant:
 
     def owner(self, session_id: str) -> str:
         """Name whose cart and memory a session has: the shopper's, or the session's own for a new one."""
-        return self._owners[session_id] or f"guest:{session_id}"
+        if session_id not in self._owners:
+            raise ShopError(OVER)
+        return _owner(self._owners[session_id], session_id)
 
     # turns
 
@@ -93,7 +100,7 @@ class Assistant:
 
     def _turn(self, message: str, *, session_id: str, call: ToolCall | None) -> Iterator[Event]:
         if session_id not in self._owners:
-            raise ShopError("This talk is over. Start a new one")
+            raise ShopError(OVER)
         lock = self._locks[session_id]
         if not lock.acquire(blocking=False):
             raise ShopError("I am still answering your last message. Stop it, or wait a moment")
@@ -111,7 +118,8 @@ class Assistant:
         if len(message) > limits.message_chars:
             message = message[: limits.message_chars]
             yield Notice(text=f"I read the first {limits.message_chars} characters of that.")
-        said = message.strip()
+        # What no file can hold (half of a character, as broken clients send it) is said with question marks.
+        said = message.encode("utf-8", "replace").decode("utf-8").strip()
         if call is None and not any(character.isalnum() for character in said):
             yield from self._not_in_words(said)
             return
@@ -165,9 +173,13 @@ class Assistant:
             "request": request_to_json(kept["request"])
             if kept["request"]
             else (turns[-1]["request"] if turns else None),
-            "cart_before": [list(entry) for entry in work.turn.cart],
-            "memories_before": [[m.memory_id, m.kind, m.text, list(m.item_ids)] for m in work.turn.memories],
         }
+        # Only what this turn changed: undoing it leaves alone what the shopper changed since then by hand.
+        if work.cart != work.turn.cart:
+            record["cart_before"] = [list(entry) for entry in work.turn.cart]
+        if work.memories != work.turn.memories:
+            record["forgotten"] = [_memory_row(m) for m in work.turn.memories if m not in work.memories]
+            record["remembered"] = [_memory_row(m) for m in work.memories if m not in work.turn.memories]
         with self.store.transaction():
             if work.cart != work.turn.cart:
                 self.store.set_cart(owner, work.cart)
@@ -177,7 +189,7 @@ class Assistant:
             for memory in work.memories:
                 if memory.memory_id == 0:
                     self.store.remember(owner, kind=memory.kind, text=memory.text, item_ids=memory.item_ids)
-            self._save(session_id, [*turns, record])
+            self._save(session_id, [*turns, record], owner=owner)
 
     # the state of a session
 
@@ -209,13 +221,17 @@ class Assistant:
         last = turns[-1]
         owner = self.owner(session_id)
         with self.store.transaction():
-            self.store.set_cart(owner, [(item_id, quantity) for item_id, quantity in last["cart_before"]])
-            memories = [
-                Memory(memory_id=n, kind=kind, text=text, item_ids=tuple(ids))
-                for n, kind, text, ids in last["memories_before"]
-            ]
-            self.store.restore_memories(owner, memories)
-            self._save(session_id, turns[:-1])
+            if "cart_before" in last:
+                self.store.set_cart(owner, [(item_id, quantity) for item_id, quantity in last["cart_before"]])
+            if "forgotten" in last:
+                added = {(kind, text) for _, kind, text, _ in last["remembered"]}
+                held = [m for m in self.store.memories(owner) if (m.kind, m.text) not in added]
+                back = [
+                    Memory(memory_id=n, kind=kind, text=text, item_ids=tuple(ids))
+                    for n, kind, text, ids in last["forgotten"]
+                ]
+                self.store.restore_memories(owner, sorted([*held, *back], key=lambda m: m.memory_id))
+            self._save(session_id, turns[:-1], owner=owner)
         self._offered.pop(session_id, None)
         return str(last["messages"][0]["content"])
 
@@ -229,8 +245,6 @@ class Assistant:
                         "messages": [],
                         "shown": turns[-1]["shown"] if turns else [],
                         "request": None,
-                        "cart_before": [],
-                        "memories_before": [],
                     }
                 )
             turns[-1]["messages"] += to_json(Conversation(conversation_id="", messages=(message,)))["messages"]
@@ -241,19 +255,19 @@ class Assistant:
                     if item_id in self.shop.catalog.items
                 ]
         with self.store.transaction():
-            self._save(session_id, turns)
+            self._save(session_id, turns, owner=self.owner(session_id))
 
     def _turns(self, session_id: str) -> list[dict[str, Any]]:
         state = self._talks.get_state(_config(session_id)).values
         return list(state.get("turns") or [])
 
-    def _save(self, session_id: str, turns: list[dict[str, Any]]) -> None:
+    def _save(self, session_id: str, turns: list[dict[str, Any]], *, owner: str) -> None:
         conversation = Conversation(
             conversation_id=session_id, user_id=self._owners.get(session_id), messages=tuple(_messages(turns))
         )
-        self.store.log(session_id, owner=self.owner(session_id), conversation=conversation)
-        # Last: the saver commits, and with it everything before in this transaction.
+        self.store.log(session_id, owner=owner, conversation=conversation)
         self._talks.update_state(_config(session_id), {"turns": turns}, as_node="keep")
+        self.store.keep_newest_state(session_id)
 
     def _shown(self, turns: list[dict[str, Any]]) -> tuple[Recommendation, ...]:
         rows = turns[-1]["shown"] if turns else []
@@ -273,6 +287,14 @@ def _bare_row(item_id: str, position: int, shop: Shop) -> dict[str, Any]:
         "facts": [],
         "sources": {},
     }
+
+
+def _owner(user_id: str | None, session_id: str) -> str:
+    return user_id or f"guest:{session_id}"
+
+
+def _memory_row(memory: Memory) -> list[Any]:
+    return [memory.memory_id, memory.kind, memory.text, list(memory.item_ids)]
 
 
 def _config(session_id: str) -> dict[str, Any]:

@@ -61,6 +61,11 @@ class Turn:
             limit=limit,
         )
 
+    @property
+    def avoided(self) -> frozenset[str]:
+        """Give the ids of the items that the shopper never wants to see."""
+        return frozenset(item_id for memory in self.memories if memory.kind == "avoid" for item_id in memory.item_ids)
+
     def unwanted(self, query: str) -> tuple[str, ...]:
         """List remembered words to keep out of lists, save those the shopper now asks for by name."""
         return tuple(

@@ -15,15 +15,40 @@ from pathlib import Path
 
 from agent.plain import price_text, short_title
 from agent.plan import NUMBER_WORDS
-from retrieval.records import Fact, Recommendation
+from retrieval.records import Recommendation
 from retrieval.wish import Wish, contains
 
 REFERENCE = re.compile(r"\[(\d{1,2})\]")
 MONEY = re.compile(r"\$\s?(\d+(?:\.\d+)?)")
-NUMBER = re.compile(r"(?<![\w$.])(\d+(?:\.\d+)?)")
+# Links, markup, stars, emojis: nothing but words, numbers and plain punctuation is ever said.
+UNPLAIN = re.compile(r"""[^\w\s.,;:!?'’‘"“”()\[\]$%&/+–—-]|_|https?:|www\.|//|\]\(|\[(?!\d{1,2}\])""")
 NEGATION = re.compile(
     r"\b(not|no|never|without|none|isn't|aren't|don't|doesn't|didn't|haven't|hasn't|nothing|neither|nor)\b"
 )
+UNBOUGHT = re.compile(
+    r"\b(never|not|haven't|hasn't)( yet)? (bought|had|tried|picked|taken)\b|\bnot (in|on) your (history|record)\b"
+)
+# Said of an item these would be praise or a discount; no fact holds them.
+PRAISE = re.compile(
+    r"\boff\b|\bwell known\b|\b(sells?|selling) (\w+ )?(well|most|often)\b|(?<!least )(?<!more )(?<!most )\bexpensive\b"
+    r"|\blast (trip|visit|time)\b|\b(every|each|all|most)( of)?( your| the)?( past| last)? (trips?|visits?|times?)\b"
+)
+ORDINALS = {
+    word: place
+    for place, word in enumerate(
+        ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"], start=1
+    )
+} | {"top": 1}
+NO_ORDINAL = re.compile(
+    r"\b(first|second) (time|reason)s?\b|\bon top of (that|this)\b|\btop of (your|the|that) (budget|limit|\$)"
+)
+COUNTED = (
+    (re.compile(r"\b(\w+) (?:other |different )?(?:shoppers?|households?|people|customers?)\b"), "popular"),
+    (re.compile(r"\b(\w+) (?:other |different )?baskets?\b"), "goes_with"),
+    (re.compile(r"\b(\w+) times\b"), "bought_times"),
+    (re.compile(r"\b(once|twice)\b"), "bought_times"),
+)
+BOUGHT = ("bought_trips", "bought_times")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,53 +83,59 @@ def _tier(store: bool) -> Callable[[Recommendation], bool]:
 CLAIMS: tuple[tuple[re.Pattern[str], Callable[[Recommendation], bool]], ...] = tuple(
     (re.compile(pattern), holds)
     for pattern, holds in (
+        (UNBOUGHT.pattern + r"|\bnew\b|\bfirst time\b", _has("not_bought")),
+        (r"(?<!next )(?<!first )\btrips?\b|\bbefore\b", _has(*BOUGHT, "because_of")),
+        (r"\bagain\b|\b(usual|usually|usuals|regular|regularly|regulars)\b", _has(*BOUGHT)),
         (
-            r"\b(never|not|haven't|have not|hasn't) (yet )?(bought|had|tried|picked|taken)\b|\bnew (to|for) you\b|\bfirst time\b",
-            _has("not_bought"),
-        ),
-        (
-            r"(?<!never )(?<!not )(?<!haven't )\b(you|your|you've) (\w+ )?(buy|bought|usual|regular|get|got|pick|picked|take|took|purchase|purchased)\b"
-            r"|\btrips?\b|\bbefore\b|\bagain\b|\busuals?\b|\bregulars?\b",
-            _has("bought_trips", "bought_times", "because_of"),
-        ),
-        (
-            r"\b(under|below|beneath|within|inside) (your |the |that |a |its )?(budget|limit|bound|price|max)\b|\bsaves?\b|\bleaves?\b|\bto spare\b|\bspare\b",
+            r"\b(under|below|beneath|within|inside|fits?|keeps? to|stays?) (\w+ )?(budget|limit|bound|price|max)\b"
+            r"|\bfits? (your|the|that) \$|\bsav(es?|ing)\b|\bleav(es?|ing)\b|\bspare\b",
             _has("under_price", "cheaper"),
         ),
-        (r"\b(shoppers?|households?|people|others|popular|customers?)\b", _has("popular")),
-        (r"\bcheapest\b|\blowest[- ]price[d]?\b|\blowest\b|\bleast expensive\b", _has("cheapest")),
+        (r"\b(over|above|beyond) (\w+ )?(budget|limit|bound|max)\b", _has("over_price")),
+        (r"\b(shoppers?|households?|people|others|popular|widely|customers?)\b", _has("popular")),
         (
             r"\b(goes|go|going) (\w+ )?with\b|\bbaskets?\b|\btogether\b|\balongside\b|\bpairs?\b|\bbought with\b",
             _has("goes_with"),
         ),
-        (r"\bcheaper\b", _has("cheaper")),
-        (r"\b(dearer|pricier|more expensive)\b", _has("dearer")),
+        (r"\b(cheaper|lower)\b", _has("cheaper")),
+        (r"\b(dearer|pricier|more expensive|higher)\b", _has("dearer")),
+        (
+            r"\b(is|are|costs?|spend|pay|priced|comes?)( to| in)?( \$[\d.]+)? less\b",
+            _has("cheaper", "under_price"),
+        ),
+        (
+            r"\b(is|are|costs?|spend|pay|priced|comes?)( to| in)?( \$[\d.]+)? more\b(?! expensive)",
+            _has("dearer", "over_price"),
+        ),
         (r"\b(bigger|larger)\b", _has("bigger")),
         (r"\bsmaller\b", _has("smaller")),
-        (r"\b(store|own|house)[- ](brand|label)\b|\bstore-brand\b", _tier(True)),
+        (r"\b(store|own|house)[- ](brand|label)\b", _tier(True)),
         (r"\b(name|national)[- ]brand\b", _tier(False)),
-        (r"\b(liked?|likes|love|loved|favou?rites?)\b", _has("liked", "because_of")),
+        (
+            r"\b(liked|likes|loves?|loved|favou?rites?)\b|\byou( \w+)? like\b|\byour likes\b",
+            _has("liked", "because_of"),
+        ),
         (r"\b(matches|match|matching)\b", _has("matches")),
     )
+)
+# Words of another item's title stand in a fact; they may be said where the words tie the two, not as what this one is.
+TIED = re.compile(
+    r"\b(with|than|against|because|since|instead|from|bought|chose|took|picked|next|beside|together|both|follows|leads?"
+    r"|your|which|like)\b|^and\b"
+)
+YOU_BOUGHT = re.compile(
+    r"\byou(?:'ve| have)? (?:[\w']+ )?(?:buy|bought|got|picked|took|taken|purchased?|chose|had|tried)\b"
 )
 
 
 def supported(sentence: str, spoken: Spoken) -> bool:
     """Say whether a sentence, with items as [1], [2], claims only what the record holds."""
-    if len(sentence) > 400 or re.search(r"https?:|www\.|[<>{}*_`#|]|\]\(|!\[", sentence):
+    if len(sentence) > 400 or UNPLAIN.search(sentence):
         return False
-    positions = [int(number) for number in REFERENCE.findall(sentence)]
-    if any(position not in spoken.rows for position in positions):
+    if any(int(number) not in spoken.rows for number in REFERENCE.findall(sentence)):
         return False
-    if re.search(r"\[(?!\d{1,2}\])", sentence):
-        return False
-    groups = _clauses(sentence)
-    for held, text, following in groups:
-        rows = [spoken.rows[position] for position in held] or list(spoken.rows.values())
-        other = spoken.rows.get(following) if following is not None else None
-        if not rows or not _clause_holds(text, rows, other, spoken, named=bool(held)):
-            return False
-    return bool(groups)
+    clauses = _clauses(sentence)
+    return bool(clauses) and bool(spoken.rows) and all(_clause_holds(*clause, spoken) for clause in clauses)
 
 
 def _clauses(sentence: str) -> list[tuple[list[int], str, int | None]]:
@@ -131,110 +162,270 @@ def _clauses(sentence: str) -> list[tuple[list[int], str, int | None]]:
     return out
 
 
-def _clause_holds(
-    text: str, rows: Sequence[Recommendation], other: Recommendation | None, spoken: Spoken, *, named: bool
-) -> bool:
-    lower = text.lower().replace("’", "'")
-    if not _numbers_hold(lower, rows, other, spoken, named=named):
+def _clause_holds(held: Sequence[int], text: str, following: int | None, spoken: Spoken) -> bool:
+    rows = [spoken.rows[position] for position in held] or list(spoken.rows.values())
+    other = spoken.rows.get(following) if following is not None else None
+    lower = " ".join(text.lower().replace("’", "'").replace("‘", "'").split())
+    if PRAISE.search(lower) or not _ordinals_hold(lower, held, following):
         return False
-    if re.search(r"\b(cheaper|less|dearer|pricier|more)\b", lower) and other is not None:
+    if not _money_holds(lower, rows, other, spoken):
+        return False
+    if not _numbers_hold(lower, rows, spoken, named=bool(held)):
+        return False
+    if other is not None and re.search(r"\b(than|against|to|as|versus|vs)( \w+)?$", lower):
         if not _compares(lower, rows, other):
             return False
-        lower = re.sub(r"\b(cheaper|less|dearer|pricier|more expensive|more)\b", "", lower)
-    for bound in re.findall(
-        r"\b(?:under|below|beneath|within|inside) (?:your |the |that |a |its )?\$(\d+(?:\.\d+)?)", lower
-    ):
-        if not all(row.item.price is not None and row.item.price <= float(bound) for row in rows):
+        lower = re.sub(
+            r"\b(cheaper|lower|less|dearer|pricier|more expensive|higher|more|bigger|larger|smaller|same)\b", "", lower
+        )
+    if not _alike(lower, rows) or not _bought_holds(lower, rows) or not _alone(lower, spoken):
+        return False
+    if not _extremes_hold(lower, held, spoken):
+        return False
+    lower = EXTREMES.sub(" ", lower)
+    if any(pattern.search(lower) and not all(holds(row) for row in rows) for pattern, holds in CLAIMS):
+        return False
+    lower = UNBOUGHT.sub(" ", lower)
+    for word in [word for wish in spoken.wishes for word in wish.text_none]:
+        lower = re.sub(rf"\bwithout {re.escape(word.lower())}\b", " ", lower)
+    return not NEGATION.search(lower) and _words_hold(lower, rows, other, spoken)
+
+
+def _ordinals_hold(lower: str, held: Sequence[int], following: int | None) -> bool:
+    """Check where the words place an item: "first", "on top", "leads", "number 2", "ahead of"."""
+    if not held:
+        return True
+    plain = NO_ORDINAL.sub(" ", lower)
+    places = {ORDINALS[word] for word in re.findall(r"[a-z]+", plain) if word in ORDINALS}
+    if re.search(r"\blead(s|ing)?\b(?! to)|\bled\b", plain):
+        places.add(1)
+    places |= {int(place) for word in re.findall(r"\bnumber (\w+)", plain) if (place := _number(word)) is not None}
+    if places and set(held) != places:
+        return False
+    if following is not None and "size" not in plain:
+        if re.search(r"\b(ahead of|ranks? (above|before|over|higher))\b", plain) and held[-1] > following:
             return False
-    for pattern, holds in CLAIMS:
-        if pattern.search(lower) and not all(holds(row) for row in rows):
+        if re.search(r"\b(behind|ranks? (below|after|under|lower))\b", plain) and held[-1] < following:
             return False
-    if NEGATION.search(lower):
-        fine = all(_has("not_bought")(row) for row in rows) and bool(re.search(r"\b(never|not|haven't)\b", lower))
-        left_out = [word for wish in spoken.wishes for word in wish.text_none]
-        fine = fine or any(re.search(rf"\b(no|without) {re.escape(word.lower())}", lower) for word in left_out)
-        if not fine:
-            return False
-    return _words_hold(lower, rows, other, spoken)
+    return True
 
 
 def _compares(lower: str, rows: Sequence[Recommendation], other: Recommendation) -> bool:
-    less = re.search(r"\b(cheaper|less)\b", lower) is not None
-    if other.item.price is None:
-        return False
-    return all(
-        row.item.price is not None
-        and (row.item.price < other.item.price if less else row.item.price > other.item.price)
-        for row in rows
-    )
+    """Check a comparison with an item that is named right after it."""
+    from retrieval.quantity import item_quantity
 
-
-def _numbers_hold(
-    lower: str, rows: Sequence[Recommendation], other: Recommendation | None, spoken: Spoken, *, named: bool
-) -> bool:
-    bounds = {bound for wish in spoken.wishes for bound in (wish.max_price, wish.min_price) if bound is not None}
-    for token in MONEY.findall(lower):
-        amount = float(token)
-        for row in rows:
-            own = {row.item.price} | {
-                value for fact in row.facts for value in (fact.amount, fact.limit) if value is not None
-            }
-            if other is not None and other.item.price is not None and row.item.price is not None:
-                own.add(round(abs(other.item.price - row.item.price), 2))
-            if not any(value is not None and abs(value - amount) < 0.005 for value in own | bounds):
-                return False
-        # "$2 under": the amount below the bound, not the price or the bound itself.
-        if re.search(rf"\${re.escape(token)} (under|below|less|to spare|off)", lower) and not all(
-            any(fact.amount is not None and abs(fact.amount - amount) < 0.005 for fact in row.facts)
-            or (
-                other is not None
-                and row.item.price is not None
-                and other.item.price is not None
-                and abs(abs(other.item.price - row.item.price) - amount) < 0.005
-            )
+    if re.search(r"\bsame\b", lower):
+        return _alike(lower, [*rows, other])
+    for pattern, sign in ((r"\b(cheaper|lower|less)\b", 1), (r"\b(dearer|pricier|more|higher)\b", -1)):
+        if re.search(pattern, lower) and not all(
+            row.item.price is not None
+            and other.item.price is not None
+            and sign * row.item.price < sign * other.item.price
             for row in rows
         ):
             return False
-        if (
-            re.search(
-                rf"\b(costs?|priced|at|for|is|price of) \${re.escape(token)}(?! (under|below|less|cheaper|dearer|more))",
-                lower,
-            )
-            and named
-            and not all(row.item.price is not None and abs(row.item.price - amount) < 0.005 for row in rows)
-        ):
+    for pattern, sign in ((r"\b(bigger|larger)\b", -1), (r"\bsmaller\b", 1)):
+        if re.search(pattern, lower):
+            theirs = item_quantity(other.item)
+            for own in (item_quantity(row.item) for row in rows):
+                if own is None or theirs is None or own.unit != theirs.unit:
+                    return False
+                if not sign * own.amount < sign * theirs.amount:
+                    return False
+    return True
+
+
+def _alone(lower: str, spoken: Spoken) -> bool:
+    """Check "only [1] fits", "there is one": so only of a list of one."""
+    said = (
+        r"\bonly$|\b(only|just|found|there is|here is) (one|item|option|choice|pick)\b|^one (item|option|fits|came)\b"
+    )
+    return len(spoken.rows) == 1 or not re.search(said, lower)
+
+
+def _extremes_hold(lower: str, held: Sequence[int], spoken: Spoken) -> bool:
+    """Check superlatives; of a list as a whole, "cheapest first" says that it goes by price."""
+    from retrieval.quantity import item_quantity
+
+    sizes = {place: item_quantity(row.item) for place, row in spoken.rows.items()}
+    alike = len({size.unit for size in sizes.values() if size is not None}) == 1
+    amounts = {place: size.amount if size is not None and alike else None for place, size in sizes.items()}
+    prices = {place: row.item.price for place, row in spoken.rows.items()}
+    plain = re.sub(r"\bmost of all\b", " ", lower)
+    for pattern, values, sign in (
+        (CHEAPEST, prices, 1),
+        (DEAREST, prices, -1),
+        (r"\b(biggest|largest)\b", amounts, -1),
+        (r"\bsmallest\b", amounts, 1),
+    ):
+        if not re.search(pattern, plain):
+            continue
+        plain = re.sub(pattern, " ", plain)
+        known = [sign * value for value in values.values() if value is not None]
+        if not held:
+            if len(known) < len(values) or known != sorted(known):
+                return False
+        elif len(held) > 1:
             return False
+        elif not (pattern == CHEAPEST and _has("cheapest")(spoken.rows[held[0]])):
+            own = values[held[0]]
+            if own is None or len(known) < max(len(values), 2) or sorted(known)[:2] != [sign * own, sorted(known)[1]]:
+                return False
+            if sorted(known)[0] == sorted(known)[1]:
+                return False
+    return not re.search(r"\bmost\b", plain)
+
+
+CHEAPEST = r"\b(cheapest|lowest|least)( expensive)?\b|\b(by|order of) price\b"
+DEAREST = r"\b(dearest|highest|most expensive|(costs?|spend|pay) the most)\b"
+EXTREMES = re.compile(rf"{CHEAPEST}|{DEAREST}|\b(biggest|largest|smallest)\b|\bmost of all\b")
+
+
+def _alike(lower: str, rows: Sequence[Recommendation]) -> bool:
+    """Check "the same": price or size, whichever is spoken of, of all the items."""
+    from retrieval.quantity import item_quantity
+
+    if not re.search(r"\bsame\b", lower):
+        return True
+    if len(rows) < 2:
+        return False
+    if re.search(r"\b(size|pack)\b", lower):
+        sizes = {(held.unit, held.amount) if held else None for held in (item_quantity(row.item) for row in rows)}
+        return len(sizes) == 1 and None not in sizes
+    return bool(re.search(r"\bprice|\bcost|\$", lower)) and len({row.item.price for row in rows}) == 1
+
+
+def _bought_holds(lower: str, rows: Sequence[Recommendation]) -> bool:
+    """Check "you bought …": of the item itself its own purchases count, of another the fact that names that one."""
+    past = " ".join(word for row in rows for fact in row.facts if fact.kind == "because_of" for word in fact.words)
+    for match in YOU_BOUGHT.finditer(lower):
+        if NEGATION.search(match[0]):
+            continue  # carried by "not_bought", among the claims
+        after = [
+            word for word in re.findall(r"[a-z']+", lower[match.end() :]) if word not in ("a", "the", "some", "your")
+        ]
+        before = re.findall(r"[a-z']+", lower[: match.start()])
+        about_another = past and (
+            (bool(after) and contains(past, after[0]))
+            or (before[-1:] in (["which"], ["that"]) and contains(past, " ".join(before[-2:-1])))
+        )
+        if not all(_has("because_of")(row) if about_another else _has(*BOUGHT)(row) for row in rows):
+            return False
+    return True
+
+
+def _money_holds(lower: str, rows: Sequence[Recommendation], other: Recommendation | None, spoken: Spoken) -> bool:
+    """Check every amount as what it is said to be: a difference, a bound that was asked for, or the price."""
+    for match in MONEY.finditer(lower):
+        amount = float(match[1])
+        before, after = lower[: match.start()].rstrip(), lower[match.end() :].lstrip()
+        if (kinds := _difference(before, after)) is not None:
+            fine = all(_apart(row, other, amount, kinds) for row in rows)
+        elif BOUND.search(before):
+            fine = all(_bounded(row, amount, before, spoken) for row in rows)
+        else:
+            fine = all(row.item.price is not None and abs(row.item.price - amount) < 0.005 for row in rows)
+        if not fine:
+            return False
+    return True
+
+
+# What stands before an amount that is a bound.
+LESS = r"\b(?:under|below|beneath|within|inside|(?:less|cheaper|lower) than)"
+MORE = r"\b(?:over|above|(?:more|dearer|pricier|higher|more expensive) than)"
+BOUND = re.compile(
+    rf"(?:{LESS}|{MORE}|\b(?:limit of|budget of|said|asked for|max))(?: your| the| that| a| its)?$|\b(?:your|of the)$"
+)
+
+
+def _bounded(row: Recommendation, amount: float, before: str, spoken: Spoken) -> bool:
+    bounds = [
+        bound
+        for wish in spoken.wishes
+        for bound in (wish.max_price, wish.min_price, wish.below_price, wish.above_price)
+    ]
+    bounds += [fact.limit for fact in row.facts]
+    price = row.item.price
+    if price is None or not any(bound is not None and abs(bound - amount) < 0.005 for bound in bounds):
+        return False
+    if re.search(LESS + r"(?: \w+)?$", before):
+        return price <= amount + 0.005
+    return price >= amount - 0.005 if re.search(MORE + r"(?: \w+)?$", before) else True
+
+
+def _difference(before: str, after: str) -> tuple[str, ...] | None:
+    """Read which facts an amount is the difference of; None when it is no difference."""
+    if match := re.match(r"(under|below|beneath|to spare|of (?:your|the|that))\b", after):
+        return ("under_price", "cheaper") if match[1] in ("under", "below", "beneath") else ("under_price",)
+    if re.match(r"(less|cheaper)\b", after):
+        return ("under_price",) if re.match(r"\w+ than (your|the|that) (\$|limit|budget|max)", after) else ("cheaper",)
+    if re.match(r"(dearer|pricier|more)\b", after):
+        return ("dearer",)
+    if re.match(r"(above|over)\b", after):
+        return ("over_price",)
+    if re.search(r"\b(saves?|saving|spare|leaves?|leaving|keeps?)( you)?$", before):
+        return ("under_price", "cheaper")
+    if before.endswith(" by"):
+        return ("dearer",) if re.search(r"\b(dearer|pricier|higher|more)\b", before) else ("cheaper",)
+    return None
+
+
+def _apart(row: Recommendation, other: Recommendation | None, amount: float, kinds: tuple[str, ...]) -> bool:
+    if any(fact.kind in kinds and fact.amount is not None and abs(fact.amount - amount) < 0.005 for fact in row.facts):
+        return True
+    if other is None or row.item.price is None or other.item.price is None:
+        return False
+    apart = row.item.price - other.item.price if kinds == ("dearer",) else other.item.price - row.item.price
+    return abs(apart - amount) < 0.005
+
+
+def _numbers_hold(lower: str, rows: Sequence[Recommendation], spoken: Spoken, *, named: bool) -> bool:
+    """Check every other number as the count that it is said to be, else as one on the item itself."""
     rest = MONEY.sub(" ", lower)
+    for match in re.finditer(r"\ball(?: of)?(?: your| the)? (?:last|past|latest) (\w+)", rest):
+        of = _number(match[1])
+        if of is None or not all(any(fact.count == fact.of == of for fact in row.facts) for row in rows):
+            return False
+        rest = rest.replace(match[0], " ", 1)
     for match in re.finditer(r"(\w+) (?:of|out of) (?:your |the |his |their )?(?:last |past |latest )?(\w+)", rest):
-        count, of = _number(match.group(1)), _number(match.group(2))
+        count, of = _number(match[1]), _number(match[2])
         if count is not None and of is not None:
             if not all(any(fact.count == count and fact.of == of for fact in row.facts) for row in rows):
                 return False
-            rest = rest.replace(match.group(0), " ", 1)
-    texts = [
-        " ".join(
-            [
-                *spoken.labels,
-                row.item.title,
-                str(row.item.attributes.get("size", "")),
-                *(" ".join(fact.words) for fact in row.facts),
-            ]
-        ).lower()
-        for row in rows
-    ]
-    for word in re.findall(r"\d+(?:\.\d+)?|[a-z]+", rest):
-        number = _number(word)
-        if number is None or word in ("one", "a"):
-            continue
-        if not named and number == len(spoken.rows):
-            continue
-        if not all(
-            any(fact.count == number for fact in row.facts)
-            or re.search(rf"(?<![\d.]){re.escape(word)}(?![\d.]*\d)", text)
-            for row, text in zip(rows, texts, strict=True)
-        ):
-            return False
-    return True
+            rest = rest.replace(match[0], " ", 1)
+    for pattern, kind in COUNTED:
+        for match in pattern.finditer(rest):
+            count = _number(match[1])
+            if count is None:
+                continue
+            if not all(any(fact.kind == kind and fact.count == count for fact in row.facts) for row in rows):
+                return False
+            rest = rest.replace(match[0], " ", 1)
+    for label in spoken.labels:
+        rest = re.sub(rf"(^|\b(?:for|fits?|with) |: ){re.escape(label.lower())}", " ", rest)
+    texts = [f"{_own_text(row)} {_size_text(row)} {_other_text(row)}".lower() for row in rows]
+    return all(_number_stands(token, unit, texts, spoken, named=named) for token, unit in _tokens(rest))
+
+
+def _tokens(text: str) -> list[tuple[str, str]]:
+    """Pair each word or number with the word after it."""
+    words = re.findall(r"\d+(?:\.\d+)?|[^\W\d_]+", text)
+    return list(zip(words, [*words[1:], ""], strict=False))
+
+
+def _number_stands(token: str, unit: str, texts: Sequence[str], spoken: Spoken, *, named: bool) -> bool:
+    number = _number(token)
+    if number is None or token in ("one", "a"):
+        return True
+    if not named and number == len(spoken.rows):
+        return True
+    written = re.escape(token) + (rf"\s*-?{re.escape(unit)}" if unit in UNITS else r"(?![\d.]*\d)")
+    return all(re.search(rf"(?<![\d.]){written}", text) for text in texts)
+
+
+UNITS = frozenset(
+    "oz lb lbs ct count pack packs pk gallon gallons gal litre litres liter liters ml g kg quart pint sq".split()
+)
 
 
 def _number(word: str) -> float | None:
@@ -253,29 +444,37 @@ def _number(word: str) -> float | None:
 def _words_hold(lower: str, rows: Sequence[Recommendation], other: Recommendation | None, spoken: Spoken) -> bool:
     glue = vocabulary()
     labels = " ".join(spoken.labels)
-    for word in re.findall(r"[a-z][a-z'&-]*[a-z]|[a-z]", lower):
-        if word in glue or _number(word) is not None:
+    tied = TIED.search(lower) is not None
+    texts = [f"{_own_text(row)} {_other_text(row) if tied else ''}" for row in rows]
+    for word in re.findall(r"[^\W\d_](?:(?:[^\W\d_]|['&-])*[^\W\d_])?", lower):
+        if word in glue or _number(word) is not None or all(contains(text, word) for text in texts):
             continue
-        if all(contains(_record_text(row), word) for row in rows):
+        # The wish's own words may be named where every item bears them out.
+        if contains(labels, word) and all(contains(row.item.text, word) for row in rows):
             continue
-        # The wish's own words may be named where every item bears them out, or where they are left out of it.
-        if contains(labels, word) and all(contains(row.item.text, word) or _in_facts(row.facts, word) for row in rows):
-            continue
-        if any(contains(unwanted, word) for wish in spoken.wishes for unwanted in wish.text_none):
-            continue
-        if other is not None and contains(_record_text(other), word):
+        if other is not None and contains(_own_text(other), word):
             continue
         return False
     return True
 
 
-def _record_text(row: Recommendation) -> str:
+OWN = ("matches", "size", "brand_tier", "attribute")  # facts whose words are about the item itself
+
+
+def _own_text(row: Recommendation) -> str:
     item = row.item
-    return " ".join([item.title, *item.categories, item.brand, *(word for fact in row.facts for word in fact.words)])
+    words = (word for fact in row.facts if fact.kind in OWN for word in fact.words)
+    return " ".join([item.title, *item.categories, item.brand, *words])
 
 
-def _in_facts(facts: Sequence[Fact], word: str) -> bool:
-    return any(contains(" ".join(fact.words), word) for fact in facts)
+def _size_text(row: Recommendation) -> str:
+    attributes = row.item.attributes
+    return str(attributes.get("shown_size", attributes.get("size", "")))
+
+
+def _other_text(row: Recommendation) -> str:
+    """Join the titles of the other items that this one's facts speak of."""
+    return " ".join(word for fact in row.facts if fact.kind not in OWN for word in fact.words)
 
 
 def sentence_end(text: str) -> int | None:

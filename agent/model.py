@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import queue
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -90,56 +93,106 @@ class OpenAIModel:
     def _stream(
         self, messages: Sequence[Mapping[str, str]], *, max_tokens: int, seconds: float, usage: Usage, **more: Any
     ) -> Iterator[str]:
-        import json
+        """Give the pieces of a completion until it is whole, the time is over or the caller stops asking.
 
-        import httpx
-        from openai import OpenAIError
-
+        A thread of its own reads: a server that sends bytes but never a whole chunk would hold the caller for ever.
+        """
         started = time.monotonic()
         usage.llm_calls += 1
-        finished = False
-        try:
-            stream = self._client.chat.completions.create(
-                model=self.name,
-                messages=list(messages),  # type: ignore[arg-type]
-                max_tokens=max_tokens,
-                temperature=0.0,
-                stream=True,
-                stream_options={"include_usage": True},
-                timeout=httpx.Timeout(max(seconds, 0.1), connect=min(2.0, max(seconds, 0.1))),
+        reader = _Reader(
+            self._client,
+            {
+                "model": self.name,
+                "messages": list(messages),
+                "max_tokens": max_tokens,
+                "temperature": 0.0,
+                "stream": True,
+                "stream_options": {"include_usage": True},
                 **more,
-            )
-            if isinstance(stream, str) or not hasattr(stream, "close"):
-                raise ModelFailure("the model's server answered something else than a completion")
-            with stream:
-                for chunk in stream:
-                    if time.monotonic() - started > seconds:
-                        raise ModelFailure(f"the model took more than {seconds:.0f} s")
-                    counts = getattr(chunk, "usage", None)
-                    if counts is not None:
-                        usage.prompt_tokens += counts.prompt_tokens
-                        usage.completion_tokens += counts.completion_tokens
-                    for choice in getattr(chunk, "choices", None) or ():
-                        finished = finished or choice.finish_reason is not None
-                        if choice.delta is not None and choice.delta.content:
-                            yield choice.delta.content
-        except (
-            OpenAIError,
-            httpx.HTTPError,
-            json.JSONDecodeError,
-            UnicodeDecodeError,
-            AttributeError,
-            TypeError,
-        ) as error:
-            # The client raises the last three where a server's answer has not the shape of a completion.
-            raise ModelFailure(f"{type(error).__name__}: {error}") from error
+            },
+            seconds=seconds,
+        )
+        reader.start()
+        try:
+            while True:
+                try:
+                    piece = reader.pieces.get(timeout=max(started + seconds - time.monotonic(), 0.0))
+                except queue.Empty:
+                    raise ModelFailure(f"the model took more than {seconds:.0f} s") from None
+                if piece is None:
+                    return
+                if isinstance(piece, ModelFailure):
+                    raise piece
+                yield piece
         finally:
+            reader.stop()
+            usage.prompt_tokens += reader.prompt_tokens
+            usage.completion_tokens += reader.completion_tokens
             usage.model_seconds += time.monotonic() - started
-        if not finished:
-            raise ModelFailure("the model stopped in mid-sentence")
 
     def ping(self, *, seconds: float) -> None:
         """Have one token made within `seconds`; raise ModelFailure otherwise."""
         usage = Usage()
         for _ in self._stream([{"role": "user", "content": "hi"}], max_tokens=1, seconds=seconds, usage=usage):
             pass
+
+
+class _Reader(threading.Thread):
+    """Read one completion into `pieces`: words, then None when it is whole or the failure that ended it."""
+
+    def __init__(self, client: Any, request: Mapping[str, Any], *, seconds: float) -> None:
+        super().__init__(name="completion", daemon=True)
+        self.pieces: queue.SimpleQueue[str | ModelFailure | None] = queue.SimpleQueue()
+        self.prompt_tokens = 0
+        self.completion_tokens = 0
+        self._client = client
+        self._request = request
+        self._seconds = max(seconds, 0.1)
+        self._stream: Any = None
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        """Read to the end."""
+        import json
+
+        import httpx
+        from openai import OpenAIError
+
+        try:
+            timeout = httpx.Timeout(self._seconds, connect=min(2.0, self._seconds))
+            self._stream = self._client.chat.completions.create(timeout=timeout, **self._request)
+            if isinstance(self._stream, str) or not hasattr(self._stream, "close"):
+                raise ModelFailure("the model's server answered something else than a completion")
+            with self._stream:
+                whole = self._read()
+            self.pieces.put(None if whole else ModelFailure("the model stopped in mid-sentence"))
+        except ModelFailure as failure:
+            self.pieces.put(failure)
+        except (OpenAIError, httpx.HTTPError, json.JSONDecodeError, UnicodeDecodeError) as error:
+            self.pieces.put(ModelFailure(f"{type(error).__name__}: {error}"))
+        except (AttributeError, TypeError, ValueError, RuntimeError, OSError) as error:
+            # The client raises these where an answer has not the shape of a completion, or was closed under it.
+            self.pieces.put(ModelFailure(f"{type(error).__name__}: {error}"))
+
+    def _read(self) -> bool:
+        whole = False
+        for chunk in self._stream:
+            if self._stopped.is_set():
+                break
+            counts = getattr(chunk, "usage", None)
+            if counts is not None:
+                self.prompt_tokens += counts.prompt_tokens or 0
+                self.completion_tokens += counts.completion_tokens or 0
+            for choice in getattr(chunk, "choices", None) or ():
+                whole = whole or choice.finish_reason is not None
+                words = choice.delta.content if choice.delta is not None else None
+                if isinstance(words, str) and words:
+                    self.pieces.put(words)
+        return whole
+
+    def stop(self) -> None:
+        """Hang up, so that the server stops writing; a completion that was read to its end is left alone."""
+        self._stopped.set()
+        if self.is_alive() and hasattr(self._stream, "close"):
+            with contextlib.suppress(Exception):  # the thread that reads may close it at the same time
+                self._stream.close()

@@ -94,18 +94,20 @@ def read_plan(text: str, *, tools: Sequence[BaseTool], max_calls: int) -> list[T
 
     Only arguments that a tool has are kept, and only tools that exist.
     """
-    record = json.loads(text)
+    try:
+        record = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("a plan is not nested that deep") from error
     if not isinstance(record, dict) or not isinstance(record.get("calls"), list):
         raise ValueError("a plan is an object with a list of calls")
     names = {tool.name: set(tool.tool_call_schema.model_json_schema().get("properties", {})) for tool in tools}  # type: ignore[union-attr]
     calls = []
     for entry in record["calls"][:max_calls]:
-        if not isinstance(entry, dict) or entry.get("tool") not in names:
+        name = entry.get("tool") if isinstance(entry, dict) else None
+        if not isinstance(name, str) or name not in names:
             raise ValueError(f"no such tool: {entry!r:.80}")
-        known = names[entry["tool"]]
-        calls.append(
-            ToolCall(name=entry["tool"], arguments={k: v for k, v in entry.items() if k in known and v is not None})
-        )
+        known = names[name]
+        calls.append(ToolCall(name=name, arguments={k: v for k, v in entry.items() if k in known and v is not None}))
     if not calls:
         raise ValueError("a plan has at least one call")
     unique = []
@@ -115,14 +117,62 @@ def read_plan(text: str, *, tools: Sequence[BaseTool], max_calls: int) -> list[T
     return unique
 
 
-def check_call(call: ToolCall, *, message: str, said: Sequence[str]) -> tuple[ToolCall, tuple[str, ...]]:
-    """Drop what the shopper never said: a price that is not in the talk, an exclusion of words not used.
+# A filter that the shopper did not ask for hides what fits. So a search keeps these only where some word of the
+# message could mean them: stems, wide on purpose (98 % of the phrase bank's own uses pass).
+COULD_MEAN: dict[tuple[str, str], str] = {
+    (
+        "bought",
+        "again",
+    ): "again usual before bought buy regular same repeat rebuy reorder restock refill last always normal out "
+    "my had got past histor previous routine staple used favo habit often typical familiar every know low empty",
+    (
+        "bought",
+        "new",
+    ): "new never n't nt not differ try tried first fresh change else other unfamiliar unknown surprise bored "
+    "tired explor discover adventur yet novel switch beyond outside except nothing none usual expand introduc",
+    (
+        "brand",
+        "store brand",
+    ): "brand store own house generic label private shop off knock cheap basic fancy version name",
+    ("brand", "name brand"): "brand name national famous big label known proper real not generic knock advert people",
+    (
+        "sort",
+        "",
+    ): "cheap low price expens dear pric big large small most least size cost afford tin fanc budget sav huge mini "
+    "giant jumbo best value econom money spend premium splurge top high buck dollar little bargain",
+}
+FREE_TEXT = ("query", "brand", "size", "text")  # the other strings are words of the schema's own ("off_topic")
 
-    Gives the call that is made and the names of the arguments that were dropped.
+
+def plain_words(text: str) -> str:
+    """Leave words, numbers and prices of a text: no markup, no fence, no control token, no link.
+
+    What the model or a shopper wrote here is said back to people and stands in later prompts.
+
+    >>> plain_words("<b>milk</b> [1] at www.evil.com, 2.5 l"), plain_words("<|im_end|> 7-up & ben's $1.50")
+    ('b milk /b 1 at www evil com, 2.5 l', "im end 7-up & ben's $1.50")
+    """
+    text = re.sub(r"[^\w%$&'.,/+ -]|_", " ", text.replace("’", "'"))
+    text = re.sub(r"(?<=[^\W\d])\.(?=\w)|(?<=\w)\.(?=[^\W\d]{2})|//+", " ", text)
+    return " ".join(text.split())
+
+
+def check_call(call: ToolCall, *, message: str, said: Sequence[str]) -> tuple[ToolCall, tuple[str, ...]]:
+    """Drop what the shopper never said: a price that is not in the talk, a size or an exclusion of words not used.
+
+    Gives the call that is made, its words plain, and the names of the arguments that were dropped. The
+    arguments have to be of the types that the tool's schema asks for.
     """
     talk = " ".join([*said[-4:], message])
     amounts = numbers_in(talk)
-    arguments: dict[str, Any] = dict(call.arguments)
+    arguments: dict[str, Any] = {}
+    for name, value in call.arguments.items():
+        if isinstance(value, str) and name in FREE_TEXT:
+            value = plain_words(value)
+        elif isinstance(value, list):
+            value = [plain_words(one) if isinstance(one, str) else one for one in value]
+        if value not in ("", [""]):
+            arguments[name] = value
     dropped = []
     for name in ("max_price", "min_price"):
         value = arguments.get(name)
@@ -132,6 +182,13 @@ def check_call(call: ToolCall, *, message: str, said: Sequence[str]) -> tuple[To
     low, high = arguments.get("min_price"), arguments.get("max_price")
     if low is not None and high is not None and low > high:
         arguments["min_price"], arguments["max_price"] = high, low
+    if call.name == "search_catalog":
+        for name in ("bought", "brand", "sort"):
+            value = arguments.get(name)
+            stems = COULD_MEAN.get((name, str(value)), COULD_MEAN.get((name, ""))) if value is not None else None
+            if stems is not None and not any(stem in message.lower() for stem in stems.split()):
+                del arguments[name]
+                dropped.append(name)
     for name in ("having", "without"):
         words = arguments.get(name)
         if words is not None:
@@ -147,7 +204,7 @@ def check_call(call: ToolCall, *, message: str, said: Sequence[str]) -> tuple[To
             else:
                 del arguments[name]
     size = arguments.get("size")
-    if size is not None and not ({float(n) for n in re.findall(r"\d+(?:\.\d+)?", size)} <= amounts | {0.5, 1.0, 12.0}):
+    if size is not None and not _size_said(size, talk=talk.lower(), amounts=amounts):
         del arguments["size"]
         dropped.append("size")
     quantity = arguments.get("quantity")
@@ -155,3 +212,17 @@ def check_call(call: ToolCall, *, message: str, said: Sequence[str]) -> tuple[To
         del arguments["quantity"]
         dropped.append("quantity")
     return ToolCall(name=call.name, arguments=arguments), tuple(dropped)
+
+
+# How a unit that is written short begins when it is said, where that is not how it is written.
+_SAID_UNITS = {"qt": "qua", "pt": "pin", "lb": "pou", "oz": "oun", "ct": "cou", "pk": "pac", "ga": "gal", "lt": "lit"}
+
+
+def _size_said(size: str, *, talk: str, amounts: set[float]) -> bool:
+    """Say whether a talk names a size: its numbers, or its unit where "a gallon" and "a dozen" have no number."""
+    numbers = {float(number) for number in re.findall(r"\d+(?:\.\d+)?", size)}
+    if numbers and numbers <= amounts:
+        return True
+    units = re.findall(r"[^\W\d_]{2,}", size.lower())
+    named = any(unit[:3] in talk or _SAID_UNITS.get(unit[:2], unit) in talk for unit in units)
+    return named and numbers <= amounts | {0.5, 1.0, 12.0}

@@ -50,11 +50,11 @@ def chat_messages(messages: Sequence[Message], *, budget: int = 3700) -> list[di
         if message.role == "user":
             out.append({"role": "user", "content": clean(message.content)})
         elif message.role == "tool":
-            out.append({"role": "user", "content": "[results]\n" + message.content})
+            out.append({"role": "user", "content": "[results]\n" + defused(message.content)})
         elif message.tool_calls:
-            out.append({"role": "assistant", "content": plan_text(message.tool_calls, tools=TOOLS)})
+            out.append({"role": "assistant", "content": defused(plan_text(message.tool_calls, tools=TOOLS))})
         else:
-            out.append({"role": "assistant", "content": str(message.evidence.get("raw") or message.content)})
+            out.append({"role": "assistant", "content": defused(str(message.evidence.get("raw") or message.content))})
     return _alternating(out)
 
 
@@ -75,9 +75,17 @@ def clean(text: str) -> str:
     >>> clean("milk <|im_end|> [results] 1")
     'milk (im_end) (results) 1'
     """
-    text = re.sub(r"<\|\s*(\w+)\s*\|>", r"(\1)", text)
-    text = text.replace("[", "(").replace("]", ")").replace("<|", "").replace("|>", "")
-    return " ".join(text.split())
+    return " ".join(defused(text).replace("[", "(").replace("]", ")").split())
+
+
+def defused(text: str) -> str:
+    """Take apart what a chat template reads as a control token: item texts and old words may hold some too.
+
+    >>> defused("<|im_end|> <<||im_start||>> <end_of_turn> </s> 2 < 3 <$5")
+    '(im_end) (im_start>> (end_of_turn> (/s> 2 < 3 <$5'
+    """
+    text = re.sub(r"<\|\s*(\w+)\s*\|>", r"(\1)", text).replace("|", "")
+    return re.sub(r"<+(?=[A-Za-z/])", "(", text)
 
 
 def recent(messages: Sequence[Message], *, budget: int) -> list[Message]:
@@ -102,4 +110,4 @@ def _size(turn: Sequence[Message]) -> int:
     return sum(len(message.content) + 60 * len(message.tool_calls) + 12 for message in turn)
 
 
-__all__ = ["ToolCall", "chat_messages", "clean", "recent", "system_prompt"]
+__all__ = ["ToolCall", "chat_messages", "clean", "defused", "recent", "system_prompt"]

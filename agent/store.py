@@ -39,6 +39,20 @@ class Memory:
     item_ids: tuple[str, ...] = ()
 
 
+class _Connection(sqlite3.Connection):
+    """A connection whose commit waits while a transaction of the store is open.
+
+    The saver of the talks commits after each of its several writes; a turn is kept whole or not at all.
+    """
+
+    held = False
+
+    def commit(self) -> None:
+        """Commit, save in a transaction of the store, which does so at its own end."""
+        if not self.held:
+            super().commit()
+
+
 class Store:
     """Open the file at `path`; every change is on disk when its method returns.
 
@@ -50,7 +64,9 @@ class Store:
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self.connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
+            self.connection = sqlite3.connect(
+                path, check_same_thread=False, isolation_level=None, timeout=30, factory=_Connection
+            )
             self.connection.execute("PRAGMA journal_mode=WAL")
             self.connection.execute("PRAGMA synchronous=FULL")
             self.connection.executescript(SCHEMA)
@@ -73,21 +89,20 @@ class Store:
             ShopError: when the disk is full or the file cannot be written; nothing is changed then.
         """
         with self._lock:
-            nested = self.connection.in_transaction
-            try:
-                if not nested:
-                    self.connection.execute("BEGIN IMMEDIATE")
+            if self.connection.held:
                 yield self.connection
-                if not nested and self.connection.in_transaction:  # the talk's saver commits by itself
-                    self.connection.execute("COMMIT")
+                return
+            try:
+                self.connection.execute("BEGIN IMMEDIATE")
+                self.connection.held = True
+                yield self.connection
+                self.connection.execute("COMMIT")
             except sqlite3.OperationalError as error:
-                if not nested and self.connection.in_transaction:
-                    self.connection.execute("ROLLBACK")
                 raise ShopError(f"Cannot write {self.path}: {error}. Nothing was changed") from error
-            except BaseException:
-                if not nested and self.connection.in_transaction:
+            finally:
+                self.connection.held = False
+                if self.connection.in_transaction:
                     self.connection.execute("ROLLBACK")
-                raise
 
     def _rows(self, query: str, arguments: Sequence[Any]) -> list[Any]:
         with self._lock:
@@ -127,13 +142,17 @@ class Store:
             ).rowcount
 
     def restore_memories(self, owner: str, memories: Sequence[Memory]) -> None:
-        """Put back exactly these memories: how a turn is undone."""
+        """Put back exactly these memories: how a turn is undone. A number that is taken by now is not used again."""
         with self.transaction() as connection:
             connection.execute("DELETE FROM memory WHERE owner=?", (owner,))
-            connection.executemany(
-                "INSERT INTO memory (memory_id, owner, kind, text, item_ids, at) VALUES (?, ?, ?, ?, ?, ?)",
-                [(m.memory_id, owner, m.kind, m.text, json.dumps(list(m.item_ids)), time.time()) for m in memories],
-            )
+            taken = {row[0] for row in connection.execute("SELECT memory_id FROM memory")}
+            for m in memories:
+                number = None if m.memory_id in taken else m.memory_id
+                taken.add(m.memory_id)
+                connection.execute(
+                    "INSERT INTO memory (memory_id, owner, kind, text, item_ids, at) VALUES (?, ?, ?, ?, ?, ?)",
+                    (number, owner, m.kind, m.text, json.dumps(list(m.item_ids)), time.time()),
+                )
 
     # cart
 
@@ -159,6 +178,20 @@ class Store:
                 "INSERT OR REPLACE INTO conversation (session_id, owner, record, at) VALUES (?, ?, ?, ?)",
                 (session_id, owner, json.dumps(to_json(conversation), ensure_ascii=False), time.time()),
             )
+
+    def keep_newest_state(self, session_id: str) -> None:
+        """Drop what the saver kept of a talk before its last turn: every turn's state holds the whole talk."""
+        with self.transaction() as connection:
+            newest = "SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id=?"
+            for table in ("checkpoints", "writes"):
+                connection.execute(
+                    f"DELETE FROM {table} WHERE thread_id=? AND checkpoint_id<({newest})", (session_id, session_id)
+                )
+
+    def logged_owner(self, session_id: str) -> str | None:
+        """Name whose talk a session is; None where nothing of it is kept."""
+        rows = self._rows("SELECT owner FROM conversation WHERE session_id=?", (session_id,))
+        return str(rows[0][0]) if rows else None
 
     # by shopper
 

@@ -27,6 +27,7 @@ Price = Annotated[float, Field(ge=0, le=9999)]
 Position = Annotated[int, Field(ge=1, le=10)]
 Positions = Annotated[list[Position], Field(max_length=5)]
 Answer = tuple[str, Outcome]
+ASK_FOR_IT = "That is age-restricted, and shown only when you ask for it by name."
 RETRIEVED = 80  # candidates a tool hands to the ranking: beyond it the order no longer changes the first five
 
 
@@ -91,7 +92,8 @@ def search_catalog(
         wish = _with_size(turn, wish, base, size, notes)
     request = replace(base, wish=wish, sort=sort or base.sort)
     if bought == "again" and turn.user_id is None:
-        notes.append("I have no past purchases of yours on record.")
+        notes.append("I have no past purchases of yours on record, so these are from the whole shop.")
+        request = replace(request, wish=replace(wish, bought="any"))
     return _pooled(turn, request, notes)
 
 
@@ -155,6 +157,9 @@ def similar_items(
     if isinstance(found, Problem):
         return found.text, found
     anchor = found
+    if than in ("cheaper", "dearer") and anchor.price is None:
+        unpriced = Problem(text=f"There is no price on record for {_short(anchor)} to compare with.", act="recommend")
+        return unpriced.text, unpriced
     notes: list[str] = []
     held = turn.request.wish if turn.request is not None else Wish()
     wish = replace(
@@ -262,9 +267,14 @@ def explain(
     among = named(query, [r.item for r in turn.shown])
     if among and not why_not:
         return "why", _why(turn, among[0])
+    if not turn.shown:
+        problem = Problem(text="I have not shown you a list yet. Tell me what you are looking for.", act="explain")
+        return problem.text, problem
     hits = _meant(turn, query)
     shown_ids = {r.item.item_id for r in turn.shown}
     absent = [turn.item(hit.item_id) for hit in hits if hit.item_id not in shown_ids]
+    if not absent and hits:
+        return "why", _why(turn, turn.item(hits[0].item_id))
     if not absent:
         problem = Problem(text=f"This shop does not carry {query}.", act="explain")
         return problem.text, problem
@@ -272,6 +282,8 @@ def explain(
     wish = turn.request.wish if turn.request is not None else Wish()
     item = min(absent[:8], key=lambda one: len(broken(one, wish, bought=turn.bought(one.item_id))))
     recommendation = recommend_one(turn, item)
+    if item.item_id in turn.avoided:
+        wish = replace(wish, text_none=(*wish.text_none, item.title))
     verdict = judge(item, turn.shown, recommendation, wish=wish, bought=turn.bought(item.item_id))
     return "why not", Looked(kind="why_not", recommendations=(recommendation,), positions=(0,), verdict=verdict)
 
@@ -302,10 +314,16 @@ def update_cart(
             missing = Problem(text=f"There is no {query} in your cart.", act="cart")
             return missing.text, missing
     else:
-        kept, problem = _shown_at(turn, positions or [], act="cart")
+        by_cart_line = action == "remove" and not turn.shown and bool(in_cart)
+        kept, problem = _shown_at(turn, [] if by_cart_line else positions or [], act="cart")
         if problem is not None:
             return problem.text, problem
         items = [turn.shown[place - 1].item for place in kept]
+        if by_cart_line and positions:
+            items = [in_cart[place - 1] for place in positions if place <= len(in_cart)]
+            if not items:
+                missing = Problem(text=f"There is no number {positions[0]} in your cart.", act="cart")
+                return missing.text, missing
         if action == "remove" and not items and len(in_cart) == 1:
             items = in_cart
         if not items:
@@ -375,8 +393,9 @@ def forget(runtime: ToolRuntime, text: Text | None = None, position: Position | 
         kept, problem = _shown_at(turn, [position], act="forget")
         if problem is not None:
             return problem.text, problem
-        text = turn.shown[kept[0] - 1].item.title
-    if not text:
+        item = turn.shown[kept[0] - 1].item
+        return "forget", MemoryEdit(action="forget", text=item.title, item_ids=(item.item_id,))
+    if not text or not text.strip():
         problem = Problem(text="What should I forget? Name it, or say everything.", act="forget")
         return problem.text, problem
     return "forget", MemoryEdit(action="forget", text=text)
@@ -430,13 +449,20 @@ TOOLS: tuple[BaseTool, ...] = (
 
 
 def _pooled(turn: Turn, request: Request, notes: list[str]) -> Answer:
-    """Retrieve the candidates of a request; the pool is empty where nothing fits."""
+    """Retrieve the candidates of a request; the pool is empty where nothing fits.
+
+    What the shopper wants to be spared is kept out here, so that no tool and no refinement can miss it.
+    """
     shop, wish = turn.shop, request.wish
+    spared = [word for word in turn.unwanted(wish.query) if word not in wish.text_none]
+    if spared:
+        wish = replace(wish, text_none=(*wish.text_none, *spared))
+        request = replace(request, wish=wish)
     if request.label and narrow(wish) and request.task in ("search", "again", "new", "next_basket"):
-        base = request.label.split(" (")[0]
-        request = replace(
-            request, label=f"{base} ({narrow(replace(wish, text_none=_asked_out(turn, wish)))})".replace(" ()", "")
-        )
+        told = replace(wish, text_none=_asked_out(turn, wish))
+        if request.task in ("again", "new"):
+            told = replace(told, bought="any")  # the label says so already
+        request = replace(request, label=f"{request.label.split(' (')[0]} ({narrow(told)})".replace(" ()", ""))
     candidates: list[Candidate]
     if wish.item_ids is not None and not wish.item_ids:
         candidates = []
@@ -450,6 +476,7 @@ def _pooled(turn: Turn, request: Request, notes: list[str]) -> Answer:
         candidates = shop.candidates(turn.rank_context(request, limit=RETRIEVED), limit=RETRIEVED)
     if request.task in ("goes_with", "again", "new", "next_basket"):
         candidates = [c for c in candidates if not broken(turn.item(c.item_id), wish, bought=turn.bought(c.item_id))]
+    candidates = [candidate for candidate in candidates if candidate.item_id not in turn.avoided]
     pool = Pool(request=request, candidates=tuple(candidates), notes=tuple(notes))
     return f"{len(candidates)} candidates", pool
 
@@ -465,8 +492,16 @@ def _short(item: Item) -> str:
 
 def _asks_for_restricted(turn: Turn, query: str) -> bool:
     """Say whether the words name age-restricted goods: then, and only then, such goods may be shown."""
-    focus = turn.shop.catalog.focus([query])
-    return bool(focus) and sum(turn.item(item_id).age_restricted for item_id in focus) > len(focus) / 2  # type: ignore[union-attr, arg-type]
+    said = (turn.message, *turn.said[-3:])
+    return names_restricted(turn, query) and (
+        _says(turn, query) or any(names_restricted(turn, message) for message in said)
+    )
+
+
+def names_restricted(turn: Turn, words: str) -> bool:
+    """Say whether words plainly name goods that are age-restricted."""
+    focus = turn.shop.catalog.focus([words]) or frozenset()
+    return sum(turn.item(item_id).age_restricted for item_id in focus) > len(focus) / 2
 
 
 def _says(turn: Turn, words: str) -> bool:
@@ -586,8 +621,11 @@ def _one(
         among = named(query, [r.item for r in turn.shown])
         if among:
             return among[0]
-        hits = turn.shop.catalog.search([query], wish=Wish(query=query, age_restricted=True), limit=20)
+        wish = Wish(query=query, age_restricted=_asks_for_restricted(turn, query))
+        hits = turn.shop.catalog.search([query], wish=wish, limit=20)
         if not hits:
+            if names_restricted(turn, query):
+                return Problem(text=ASK_FOR_IT, act=act)
             return Problem(text=f"This shop does not carry {query}.", act=act)
         own = [hit for hit in hits[:10] if turn.bought(hit.item_id)]
         best = max(own or hits[:10], key=lambda hit: turn.shop.history.buyers(hit.item_id))

@@ -17,11 +17,11 @@ from agent.conversation import Message, ToolCall
 from agent.events import Asked, Called, CartChanged, Event, Finished, Listed, Notice, Said, Shown
 from agent.model import Model, ModelFailure, Usage
 from agent.outcome import CartEdit, Line, Looked, MemoryEdit, Outcome, Pool, Problem, Question, Request
-from agent.plan import check_call, plan_schema, read_plan
+from agent.plan import check_call, plain_words, plan_schema, read_plan
 from agent.prompt import chat_messages
 from agent.record import recommendation_to_json, wish_to_json
 from agent.store import Memory, Store
-from agent.tools import TOOLS
+from agent.tools import ASK_FOR_IT, TOOLS, names_restricted
 from retrieval.records import Fact, Item, Part, Recommendation
 from retrieval.wish import Wish, contains
 
@@ -30,6 +30,10 @@ ACT_OF_LINE = {"off_topic": "decline", "hostile": "decline"}
 RULES_TOKENS = 350  # rules and tools, and room for the newest rows
 CHARS_PER_TOKEN = 3.2  # low for English, so that the prompt keeps under its bound of tokens
 MODEL_IS_AWAY = "The model is not answering, so this is a plain search with plain reasons."
+MODEL_STOPPED = "The model stopped, so the reasons below are plain ones."
+MODEL_IS_SLOW = "The model is slow, so the reasons below are plain ones."
+LEAST_SECONDS = 1.0  # left of a turn for which the model is still asked for words
+Cart = tuple[tuple[str, int], ...]
 
 
 class Talk(TypedDict, total=False):
@@ -65,7 +69,8 @@ class Work:
     sources: list[str] = field(default_factory=list)
     replaced: int = 0
     first_list_seconds: float | None = None
-    cart: tuple[tuple[str, int], ...] = ()
+    cart: Cart = ()
+    carts: dict[int, tuple[Cart, Cart]] = field(default_factory=dict)  # by outcome: the cart before and after it
     memories: tuple[Memory, ...] = ()
     kept: dict[str, Any] = field(default_factory=dict)
 
@@ -124,7 +129,7 @@ def plan(work: Work, write: Write) -> None:
 
 
 def _as_query(message: str) -> str:
-    return " ".join(message.split())[:60]
+    return plain_words(message)[:60].strip()
 
 
 # act
@@ -136,10 +141,16 @@ def act(work: Work, write: Write) -> None:
     turn = replace(work.turn, alone=searches <= 1 and len(work.calls) == 1)
     work.cart, work.memories = turn.cart, turn.memories
     calls = []
-    for call in work.calls[: turn.limits.tool_calls]:
-        if work.planned:
-            call, _dropped = check_call(call, message=turn.message, said=turn.said)
-        outcome, summary = _run(call, turn)
+    for asked in work.calls[: turn.limits.tool_calls]:
+        call = _typed(asked)
+        if call is not None and work.planned:
+            call = _typed(check_call(call, message=turn.message, said=turn.said)[0])
+        if call is None:
+            # A server that does not keep to the schema: the call is refused, the talk goes on.
+            call, summary = ToolCall(name=asked.name), "refused"
+            outcome: Outcome = Problem(text="I did not get that. Could you say it another way?", act="ask")
+        else:
+            outcome, summary = _run(call, turn)
         if isinstance(outcome, Problem) and any(isinstance(one, Problem) for one in work.outcomes):
             continue
         calls.append(call)
@@ -154,20 +165,25 @@ def act(work: Work, write: Write) -> None:
     work.rows = _rows(work)
 
 
-def _run(call: ToolCall, turn: Turn) -> tuple[Outcome, str]:
-    runtime: ToolRuntime[Turn, Any] = ToolRuntime(
-        state={}, context=turn, config={}, stream_writer=lambda _: None, tool_call_id=call.name, store=None
-    )
+def _typed(call: ToolCall) -> ToolCall | None:
+    """Give the call with its arguments as the tool's schema types them; None where they do not fit it."""
     from pydantic import ValidationError
 
     tool: Any = TOOLS_BY_NAME[call.name]
     try:
         arguments = tool.tool_call_schema.model_validate(dict(call.arguments)).model_dump(exclude_none=True)
     except ValidationError:
-        # A server that does not keep to the schema: the call is refused, the talk goes on.
-        return Problem(text="I did not get that. Could you say it another way?", act="ask"), "refused"
+        return None
+    return ToolCall(name=call.name, arguments=arguments)
+
+
+def _run(call: ToolCall, turn: Turn) -> tuple[Outcome, str]:
+    runtime: ToolRuntime[Turn, Any] = ToolRuntime(
+        state={}, context=turn, config={}, stream_writer=lambda _: None, tool_call_id=call.name, store=None
+    )
+    tool: Any = TOOLS_BY_NAME[call.name]
     # Not `tool.invoke`: it would serialise the runtime, and with it the shop, on every call.
-    content, outcome = tool.func(runtime=runtime, **arguments)
+    content, outcome = tool.func(runtime=runtime, **call.arguments)
     return outcome, content
 
 
@@ -185,7 +201,7 @@ def _rank(work: Work) -> None:
         if fresh:
             work.requests.append(pool.request)
             work.shown += fresh
-        else:
+        elif not ranked:
             work.notes += nothing_fits(turn, pool)
         work.acts.append("recommend")
     work.shown = with_list_facts(work.shown[:10])
@@ -268,6 +284,8 @@ def nothing_fits(turn: Turn, pool: Pool) -> list[str]:
     if request.task == "again" and any("past purchases" in note for note in pool.notes):
         return []
     label = request.label or "that"
+    if request.task == "search" and not wish.age_restricted and names_restricted(turn, wish.query):
+        return [ASK_FOR_IT]
     if request.task == "goes_with":
         return [f"Nothing here is bought often enough with {label.removeprefix('goes with ')} to say."]
     out = [
@@ -307,7 +325,10 @@ def answer(work: Work, write: Write) -> None:
         return
     calls_left = work.turn.limits.model_calls - work.usage.llm_calls
     said_before = len(work.raw)
-    if work.model is not None and not work.model_away and calls_left > 0 and work.left() > 1.0:
+    asked = work.model is not None and not work.model_away and calls_left > 0
+    if asked and work.left() <= LEAST_SECONDS:
+        write(Notice(text=MODEL_IS_SLOW))
+    elif asked:
         try:
             for sentence in _sentences(_model_words(work)):
                 if len(work.raw) - said_before >= 3:
@@ -319,14 +340,10 @@ def answer(work: Work, write: Write) -> None:
                 else:
                     work.replaced += 1
         except ModelFailure:
-            write(Notice(text="The model stopped, so the reasons below are plain ones."))
+            write(Notice(text=MODEL_STOPPED))
     if len(work.raw) == said_before:
         for sentence in fallback:
             _say(work, write, sentence, source="plain")
-    elif work.replaced:
-        for sentence in fallback[1 : 1 + work.replaced]:
-            if len(work.raw) - said_before < 3 and sentence not in work.raw:
-                _say(work, write, sentence, source="plain")
 
 
 def phrased(work: Work) -> bool:
@@ -424,7 +441,7 @@ def _rows(work: Work) -> str:
 def code_sentences(work: Work, write: Write) -> list[str]:
     """Say what needs no model: questions, notes, the cart, memory, and talk that is not about items."""
     out = list(work.notes)
-    for outcome in work.outcomes:
+    for at, outcome in enumerate(work.outcomes):
         match outcome:
             case Problem(text=text):
                 out.append(text)
@@ -434,7 +451,7 @@ def code_sentences(work: Work, write: Write) -> list[str]:
             case Line(topic=topic):
                 out.append(plain.line(topic, turn_number=len(work.history)))
             case CartEdit():
-                out += _cart_sentences(work, outcome)
+                out += _cart_sentences(work, outcome, *work.carts[at])
             case MemoryEdit():
                 out += _memory_sentences(work, outcome)
             case _:
@@ -445,10 +462,15 @@ def code_sentences(work: Work, write: Write) -> list[str]:
 def _apply(work: Work, write: Write) -> None:
     """Make the changes of cart and memory, in the workspace; `keep` puts them on disk."""
     limits = work.turn.limits
-    for outcome in work.outcomes:
-        if isinstance(outcome, CartEdit) and outcome.action != "show":
-            work.cart = changed_cart(work.cart, outcome, most_items=limits.cart_items, most_of_one=limits.cart_quantity)
-            write(CartChanged(items=work.cart))
+    for at, outcome in enumerate(work.outcomes):
+        if isinstance(outcome, CartEdit):
+            before = work.cart
+            if outcome.action != "show":
+                work.cart = changed_cart(
+                    before, outcome, most_items=limits.cart_items, most_of_one=limits.cart_quantity
+                )
+                write(CartChanged(items=work.cart))
+            work.carts[at] = before, work.cart
         elif isinstance(outcome, MemoryEdit) and outcome.action != "show":
             work.memories = changed_memory(work.memories, outcome, most=limits.memories)
 
@@ -480,39 +502,56 @@ def changed_memory(memories: Sequence[Memory], edit: MemoryEdit, *, most: int) -
     if edit.action == "forget":
         if edit.text.lower() in ("all", "everything"):
             return ()
-        return tuple(memory for memory in memories if not _same(memory.text, edit.text))
+        gone = _forgotten(memories, edit)
+        return tuple(memory for memory in memories if memory not in gone)
     fresh = Memory(memory_id=0, kind=edit.kind, text=edit.text, item_ids=edit.item_ids)
     kept = [m for m in memories if m.text.lower() != edit.text.lower() or (m.kind == "note") != (edit.kind == "note")]
     return tuple([*kept, fresh][-most:])
 
 
-def _same(held: str, named: str) -> bool:
-    return (
-        contains(held, named)
-        or contains(named, held)
-        or any(contains(held, word) for word in named.split() if len(word) > 3)
-    )
+def _forgotten(memories: Sequence[Memory], edit: MemoryEdit) -> list[Memory]:
+    """Choose what is meant: that item, else what is called so, else what shares most words with it."""
+    if edit.item_ids:
+        return [m for m in memories if m.item_ids == edit.item_ids or m.text.lower() == edit.text.lower()]
+    called = [m for m in memories if contains(m.text, edit.text) or contains(edit.text, m.text)]
+    if called:
+        return called
+    words = {word for word in edit.text.split() if len(word) > 3}
+    shared = [sum(contains(m.text, word) for word in words) for m in memories]
+    return [m for m, count in zip(memories, shared, strict=True) if count and count == max(shared)]
 
 
-def _cart_sentences(work: Work, edit: CartEdit) -> list[str]:
-    items = work.turn.shop.catalog.items
-    cart = [(items[item_id], quantity) for item_id, quantity in work.cart if item_id in items]
-    names = [items[item_id].title for item_id, _ in edit.items if item_id in items]
-    listed = " and ".join(names) if len(names) < 3 else ", ".join(names[:-1]) + " and " + names[-1]
-    if edit.action == "add":
-        quantity = edit.items[0][1] if edit.items else 1
-        if any(item_id not in dict(work.cart) for item_id, _ in edit.items):
-            return [
-                f"The cart is full at {work.turn.limits.cart_items} items, so not everything went in.",
-                plain.cart_text(cart),
-            ]
-        return [f"Added {f'{quantity} x ' if quantity > 1 else ''}{listed}.", plain.cart_text(cart)]
-    if edit.action == "remove":
-        return [f"Took out {listed}.", plain.cart_text(cart)]
+def _cart_sentences(work: Work, edit: CartEdit, before: Cart, after: Cart) -> list[str]:
+    items, limits = work.turn.shop.catalog.items, work.turn.limits
+    cart = [(items[item_id], quantity) for item_id, quantity in after if item_id in items]
     if edit.action == "clear":
         return ["Your cart is empty now."]
-    lines = [f"{quantity} x {item.title}, {plain.price_text(item)}" for item, quantity in cart]
-    return [plain.cart_text(cart), *([("; ".join(lines)) + "."] if lines else [])]
+    if edit.action == "show":
+        lines = [f"{quantity} x {item.title}, {plain.price_text(item)}" for item, quantity in cart]
+        return [plain.cart_text(cart), *([("; ".join(lines)) + "."] if lines else [])]
+    held, now = dict(before), dict(after)
+    moved = {item_id: abs(now.get(item_id, 0) - held.get(item_id, 0)) for item_id, _ in edit.items}
+    names = _counted([(items[item_id].title, count) for item_id, count in moved.items() if count and item_id in items])
+    out = []
+    if names:
+        out.append(f"{'Added' if edit.action == 'add' else 'Took out'} {names}.")
+    if edit.action == "add" and any(item_id not in now for item_id, _ in edit.items):
+        out.append(f"The cart is full at {limits.cart_items} items, so not everything went in.")
+    elif edit.action == "add" and any(moved[item_id] < quantity for item_id, quantity in edit.items):
+        out.append(f"A cart takes {limits.cart_quantity} of one item at most.")
+    return [*out, plain.cart_text(cart)]
+
+
+def _counted(names: Sequence[tuple[str, int]]) -> str:
+    """List titles with how many of each: "2 x milk", "2 x milk and tea" where it is two of both.
+
+    >>> _counted([("Milk", 1), ("Tea", 1)]), _counted([("Milk", 2), ("Tea", 2)]), _counted([("Milk", 3), ("Tea", 1)])
+    ('Milk and Tea', '2 x Milk and Tea', '3 x Milk and 1 x Tea')
+    """
+    counts = {count for _, count in names}
+    out = [name if len(counts) == 1 else f"{count} x {name}" for name, count in names]
+    joined = " and ".join(out) if len(out) < 3 else ", ".join(out[:-1]) + " and " + out[-1]
+    return f"{counts.pop()} x {joined}" if len(counts) == 1 and counts != {1} else joined
 
 
 def _memory_sentences(work: Work, edit: MemoryEdit) -> list[str]:
