@@ -543,13 +543,14 @@ def _assistant(settings: Settings, *, scratch: bool = False) -> Iterator[Assista
     """Open the shop and the assistant over it; `scratch` keeps carts and talks in a file that is thrown away."""
     import tempfile
 
-    from agent.assistant import Assistant
-    from agent.store import Store
     from retrieval.shop import Shop
 
     with contextlib.ExitStack() as stack:
-        shop = Shop.open(settings.shop_folder)
+        shop = Shop.open(settings.shop_folder)  # first: a shop that is missing is told before anything is loaded
         stack.callback(shop.close)
+        from agent.assistant import Assistant
+        from agent.store import Store
+
         file = settings.store_file
         if scratch:
             file = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="shoptalk-"))) / "store.sqlite"
