@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 from retrieval.records import Item
@@ -59,6 +60,7 @@ def stems(text: str) -> list[str]:
     return [stem(word) for word in re.findall(r"[a-z0-9%&']+", text.lower())]
 
 
+@lru_cache(maxsize=65_536)
 def stem(word: str) -> str:
     """Fold a lower-case word and its plural to the same text.
 
