@@ -187,7 +187,7 @@ def _chat_in_page(settings: Settings, *, model: bool, browser: bool) -> None:
         from ui.page import build_page, launch_page
         from ui.shoppers import known_shoppers
 
-        household = getattr(assistant.shop.manifest, "source", "") == "completejourney"
+        household = assistant.shop.manifest.source.startswith("completejourney")
         off = Status(text="No model: answers are plain searches with plain reasons", good=False)
         page = build_page(
             assistant,

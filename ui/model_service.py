@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.local_vllm import MODULE, LocalVllm, Serving
-from agent.model import ModelFailure, OpenAIModel
+from agent.model import ModelFailure, OpenAIModel, Usage
 from retrieval.records import ShopError
 
 if TYPE_CHECKING:
+    from agent.limits import Limits
     from ui.settings import Settings
 
 Progress = Callable[[str, float], None]
@@ -206,7 +207,10 @@ class ModelService:
 
     def _serving(self, server: LocalVllm) -> None:
         """Hand the model out, and say in the home folder where it is, for other commands to use."""
-        self._up(OpenAIModel(server.url, name=server.name))
+        model = OpenAIModel(server.url, name=server.name)
+        self._say("Warming the model up", 0.97)
+        warm_up(model, limits=self.settings.limits, seconds=self._answer_seconds)
+        self._up(model)
         with contextlib.suppress(OSError):  # without the record others start a server of their own
             self.record.write_text(json.dumps({"url": server.url, "name": server.name}), encoding="utf-8")
 
@@ -254,6 +258,19 @@ class ModelService:
             self.status = Status(text=text, ready=False)
         if self._progress is not None:
             self._progress(text, share)
+
+
+def warm_up(model: OpenAIModel, *, limits: Limits, seconds: float) -> None:
+    """Have a first plan made, so that no shopper waits for the schema's grammar and the prompt's fixed start."""
+    from agent.conversation import Message
+    from agent.plan import plan_schema
+    from agent.prompt import chat_messages
+    from agent.tools import TOOLS
+
+    hello = chat_messages([Message(role="user", content="hello")])
+    schema = plan_schema(TOOLS, max_calls=limits.tool_calls)
+    with contextlib.suppress(ModelFailure):  # whether it answers was seen before; this is only about time
+        model.plan(hello, schema=schema, max_tokens=8, seconds=seconds, usage=Usage())
 
 
 def first_model(url: str, *, key: str = "") -> str:
