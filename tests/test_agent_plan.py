@@ -224,7 +224,7 @@ def test_what_the_shopper_never_said_is_dropped(message: str, arguments: Any, ke
 
 
 def test_what_was_said_a_few_messages_ago_still_counts() -> None:
-    """ "Same but in blue" after "under $5" keeps the five; what was said long ago does not."""
+    """The word "Same but in blue" after "under $5" keeps the five; what was said long ago does not."""
     asked = call("search_catalog", max_price=5.0)
     said = ["milk under $5", "a", "b", "c"]
     assert check_call(asked, message="and tea", said=said)[0] == asked

@@ -77,12 +77,12 @@ def test_a_full_disk_is_said_in_words_and_changes_nothing(store: Store) -> None:
     store.set_cart("u1", [("i01", 1)])
     pages = store.connection.execute("PRAGMA page_count").fetchone()[0]
     store.connection.execute(f"PRAGMA max_page_count={pages}")
-    with pytest.raises(
-        ShopError, match=r"Cannot write .*state\.sqlite: database or disk is full\. Nothing was changed"
+    with (
+        pytest.raises(ShopError, match=r"Cannot write .*state\.sqlite: database or disk is full\. Nothing was changed"),
+        store.transaction(),
     ):
-        with store.transaction():
-            store.set_cart("u1", [])
-            store.remember("u1", kind="note", text="x" * 100_000)
+        store.set_cart("u1", [])
+        store.remember("u1", kind="note", text="x" * 100_000)
     assert store.cart("u1") == (("i01", 1),)
     store.connection.execute("PRAGMA max_page_count=1000000")
     store.set_cart("u1", [("i02", 1)])

@@ -220,9 +220,15 @@ FACTS: dict[str, Fact] = {
 }
 
 
-def chips(*facts: Fact, price: float = 3.29) -> Recommendation:
+def chips(*facts: Fact, price: float = 3.29, size: str = "9 oz") -> Recommendation:
     """Make a shown item with these facts."""
-    item = Item(item_id="1", title="Corn chips, 9 oz, store brand", price=price, categories=("Snacks", "Chips"))
+    item = Item(
+        item_id="1",
+        title=f"Corn chips, {size}, store brand",
+        price=price,
+        categories=("Snacks", "Chips"),
+        attributes={"size": size},
+    )
     return Recommendation(item=item, score=1.0, parts=(Part(name="match", value=1.0, facts=facts),))
 
 
@@ -254,7 +260,7 @@ def test_wordings_of_lists_looks_and_comparisons_pass_the_checker() -> None:
         "list.goes_with": (FACTS["goes_with"],), "list.similar": (FACTS["cheaper"],),
         "list.cheapest_first": (FACTS["cheapest"],), "list.first": (FACTS["bought_trips"],),
     }  # fmt: skip
-    dear = chips(Fact(kind="bigger", words=("Corn chips",)), price=4.29)
+    dear = chips(Fact(kind="bigger", words=("Corn chips",)), price=4.29, size="18 oz")
     for kind, wordings in load_replies().wordings.items():
         if kind.startswith(("fact.", "lines.")):
             continue
