@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from os.path import commonpath
+from os.path import commonprefix
 from pathlib import Path
 
 import pytest
@@ -135,7 +135,7 @@ def test_the_start_of_the_prompt_stays_the_same_as_a_talk_grows() -> None:
             prompt = "\x00".join(message["content"] for message in chat_messages([*said, *tail]))
             if prompts and upto > 1:
                 total += len(prompt)
-                shared += max(len(commonpath([prompt, one])) for one in prompts[-2:])
+                shared += max(len(commonprefix([prompt, one])) for one in prompts[-2:])  # noqa: RUF071 (characters are what is compared)
             prompts.append(prompt)
     assert shared / total >= 0.85
 
