@@ -61,7 +61,7 @@ def test_stop_answers_at_once_and_the_turn_is_not_kept(talk: Talk, assistant: Sc
         if view.cards and view.state == "running":
             talk.stop()
     assert time.monotonic() - started < 2
-    assert (views[-1].state, views[-1].notices) == ("stopped", (STOPPED,))
+    assert (views[-1].state, views[-1].ending) == ("stopped", STOPPED)
     assistant.gate.set()
     last(talk, "tea")  # waits for the stopped turn's end, then goes on
     assert said_so_far(talk) == ["tea"]
@@ -125,9 +125,9 @@ def test_undo_of_a_stopped_turn_undoes_nothing_else(talk: Talk, assistant: Scrip
 
 def test_what_a_person_can_put_right_is_told(talk: Talk) -> None:
     view = last(talk, "broken cheese")
-    assert (view.state, view.notices) == (
+    assert (view.state, view.ending) == (
         "failed",
-        ("The shop folder is damaged. Build it again with: shoptalk prepare",),
+        "The shop folder is damaged. Build it again with: shoptalk prepare",
     )
     assert last(talk, "tea").state == "kept"
 

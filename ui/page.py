@@ -332,15 +332,18 @@ def _messages(
     if view.cards:
         content = cards(view.cards, turn=number, live=live, in_cart=in_cart, liked=liked, disliked=disliked)
         messages.append(gr.ChatMessage(content=gr.HTML(content, apply_default_css=False)))
+    messages += [_notice(text) for text in view.notices]
     if view.sentences:
         messages.append(gr.ChatMessage(content=prose(view.reply)))
-    for notice in view.notices:
-        messages.append(
-            gr.ChatMessage(content=gr.HTML(f'<p class="st-notice">{plain(notice)}</p>', apply_default_css=False))
-        )
+    if view.ending:
+        messages.append(_notice(view.ending))
     if newest and not running and view.quick_replies and messages[-1].role == "assistant":
         messages[-1].options = [{"value": reply, "label": visible(reply)} for reply in view.quick_replies]
     return messages
+
+
+def _notice(text: str) -> gr.ChatMessage:
+    return gr.ChatMessage(content=gr.HTML(f'<p class="st-notice">{plain(text)}</p>', apply_default_css=False))
 
 
 def _detail(called: Any) -> str:

@@ -100,8 +100,8 @@ class Talk:
                 self._end("stopped", STOPPED)
             self._running.release()
 
-    def _end(self, state: str, notice: str) -> None:
-        self.views[-1] = replace(self.views[-1], state=state, notices=(*self.views[-1].notices, notice))
+    def _end(self, state: str, why: str) -> None:
+        self.views[-1] = replace(self.views[-1], state=state, ending=why)
 
     def _turn_comes(self, patience: float) -> bool:
         if patience <= 0 or not self._waiting.acquire(blocking=False):

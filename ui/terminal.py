@@ -162,10 +162,12 @@ def _say(talk: Talk, said: Said, console: Console) -> None:
                     console.print(Text(visible(f"  · {step(called.name)}  {arguments(called.arguments)}"), style="dim"))
                 for number, card in enumerate(view.cards[len(printed.cards) :], start=1):
                     _print_card(number, card.recommendation.item, card.reason, console)
-                for sentence in view.sentences[len(printed.sentences) :]:
-                    console.print(Text(visible(sentence)))
                 for notice in view.notices[len(printed.notices) :]:
                     console.print(Text(visible(f"({notice})"), style="yellow"))
+                for sentence in view.sentences[len(printed.sentences) :]:
+                    console.print(Text(visible(sentence)))
+                if view.ending and not printed.ending:
+                    console.print(Text(visible(f"({view.ending})"), style="yellow"))
                 printed = view
     finally:
         views.close()

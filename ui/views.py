@@ -9,13 +9,17 @@ from agent.events import Asked, Called, CartChanged, Event, Finished, Listed, No
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """One turn as a reader sees it; `state` is running, kept, stopped or failed."""
+    """One turn as a reader sees it; `state` is running, kept, said (answered, but not worth keeping), stopped or failed.
+
+    `notices` come before the sentences, `ending` (why a turn was not kept) after them.
+    """
 
     said: str
     steps: tuple[Called, ...] = ()
     cards: tuple[Shown, ...] = ()
     sentences: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
+    ending: str = ""
     quick_replies: tuple[str, ...] = field(default=())
     state: str = "running"
 
