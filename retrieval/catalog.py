@@ -337,18 +337,27 @@ class Catalog:
 
     def _understand(self, query: str) -> Understood:
         whole = self._understand_one(query)
-        parts = [part for part in re.split(r",|;|&|\+|\b(?:and|plus)\b", query.lower()) if part.strip()]
-        if not 2 <= len(parts) <= MOST_NEEDS or whole.named_whole:
+        if whole.named_whole:
             return whole
         # "Milk, eggs and bread" is three needs where each is a thing by itself and the whole is none.
-        each = [self.understand(part.strip()) for part in parts]
-        if any(part.focus is None for part in each):
-            return whole
-        return replace(
-            whole,
-            match=np.max([part.match for part in each], axis=0),
-            focus=np.unique(np.concatenate([part.focus for part in each if part.focus is not None])),
-        )
+        needs = self._parts(r",|;|&|\+|\n|\b(?:and|or|plus)\b", query)
+        if 2 <= len(needs) <= MOST_NEEDS and all(need.focus is not None for need in needs):
+            return replace(
+                whole,
+                match=np.max([need.match for need in needs], axis=0),
+                focus=np.unique(np.concatenate([need.focus for need in needs if need.focus is not None])),
+            )
+        # "It's her birthday on Saturday! Candles for the cake": the first clause that names a thing says what is meant.
+        if whole.focus is None:
+            return next((part for part in self._parts(r"[.,;!?\n]+", query) if part.focus is not None), whole)
+        return whole
+
+    def _parts(self, separator: str, query: str) -> list[Understood]:
+        """Understand the parts of a query by themselves; none where it has no parts that say anything."""
+        parts = [part.strip() for part in re.split(separator, query.lower()) if part.strip()]
+        if len(parts) < 2:
+            return []
+        return [each for each in map(self._understand_one, parts) if each.asked.words]
 
     def _understand_one(self, query: str) -> Understood:
         kinds = self._kinds
@@ -369,7 +378,7 @@ class Catalog:
         # Nothing names it: how near its kind's names are in meaning, and whether the item speaks of the words at all.
         meant = np.clip((near - NEAR) / (SAME - NEAR), 0, 1)
         names_a_thing = asked.head_end > 0 and not asked.sentence
-        by_meaning, by_mention = (0.5, 0.25) if names_a_thing else (0.4, 0.5)
+        by_meaning, by_mention = (0.5, 0.25) if names_a_thing else (0.6, 0.4)
         if names_a_thing and not kinds.bears(asked.words[asked.head_end - 1]):
             by_mention = 0.1  # "sofa": what is said to be good for one is none
         match = np.maximum(named, (by_meaning * meant + by_mention * naming.held) * evidence)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -83,9 +83,9 @@ class Keeps:
         """Give the rows whose attribute has a value, ignoring case."""
         return self._attributes.get((name, value.lower()), np.zeros(0, dtype=np.int64))
 
-    def _any(self, index: Mapping[object, Ints], keys: object) -> Mask:
+    def _any(self, index: Mapping[object, Ints], keys: Iterable[object]) -> Mask:
         out = np.zeros(len(self._items), dtype=bool)
-        for key in keys:  # type: ignore[attr-defined]
+        for key in keys:
             rows = index.get(key)
             if rows is not None:
                 out[rows] = True
@@ -109,9 +109,9 @@ class Keeps:
         return np.array([row for row, text in enumerate(self._lower) if phrase in text], dtype=np.int64)
 
 
-def _index(keys_by_row: object) -> dict[object, Ints]:
+def _index(keys_by_row: Iterable[Iterable[object]]) -> dict[object, Ints]:
     rows: dict[object, list[int]] = defaultdict(list)
-    for row, keys in enumerate(keys_by_row):  # type: ignore[var-annotated, arg-type]
+    for row, keys in enumerate(keys_by_row):
         for key in keys:
             rows[key].append(row)
     return {key: np.array(held, dtype=np.int64) for key, held in rows.items()}

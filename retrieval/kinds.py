@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -300,9 +300,9 @@ def _head(title: str) -> tuple[str, tuple[str, ...]]:
     return piece, fold(piece)
 
 
-def vocabulary(kinds: Kinds, *, knows: object = None) -> Vocabulary:
+def vocabulary(kinds: Kinds, *, knows: Callable[[str], bool] | None = None) -> Vocabulary:
     """Make the vocabulary of a shop's items."""
     counts = {word: len(rows) for word, rows in kinds.rows_with.items()}
     for word in kinds.said_words:
         counts.setdefault(word, 1)
-    return Vocabulary(counts, pairs=kinds.pairs, knows=knows)  # type: ignore[arg-type]
+    return Vocabulary(counts, pairs=kinds.pairs, knows=knows)

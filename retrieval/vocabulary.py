@@ -24,7 +24,11 @@ FILLER = frozenset(
     good best great nice better decent favorite favourite usual popular recommend recommendation suggest suggestion idea ideas
     of on in into with from to up out off if then now today tonight tomorrow week weekend day again new try make making go goes going
     sell carry stock available instead rather im dont don't doesn't isn't isnt aint wanna gimme gotta cuz because
-    hungry thirsty hurry run running eat eating put use using used love loves person people
+    hungry thirsty hurry run running eat eating put use using used love loves person people surprise
+    same always already before never ever nothing everything each every usually last time times after all both such own than
+    until while during again further once am been being having doing ought against between through very just over still anyway
+    two three four five six seven eight nine ten eleven twelve fifteen twenty thirty forty fifty hundred
+    basically actually maybe probably uh um hmm lol btw af smth sth gonna asap plus well oh so said says asked ask
     """.split()
 )
 # Filler that still says what is wanted when nothing else does ("my cat is hungry"), so that it is embedded.
@@ -56,9 +60,16 @@ _BREAKS = frozenset(
         "but",
     ]
 )
+_AMOUNT = (
+    r"(?:\$\s?\d+(?:[.,]\d+)?|(?:\d+(?:[.,]\d+)?|one|two|three|four|five|six|seven|eight|nine|ten|twelve|fifteen|twenty|fifty|a)"
+    r"\s?(?:dollars?|bucks?|cents?|usd|\$))"
+)
+_BOUND = (
+    r"(?:under|below|less than|cheaper than|over|above|more than|up to|at most|max(?:imum)?|around|about|for|between)"
+)
 _PRICE = re.compile(
-    r"(?:(?:under|below|less than|cheaper than|over|above|more than|up to|at most|max(?:imum)?|around|about|for|between)\s+)?"
-    r"(?:\$\s?\d+(?:[.,]\d+)?|\d+(?:[.,]\d+)?\s?(?:dollars?|bucks?|cents?|usd|\$))|"
+    rf"(?:{_BOUND}\s+)?(?:(?:\d+|one|two|three|four|five|six|seven|eight|nine|ten)\s+(?:and|to|or)\s+)?{_AMOUNT}"
+    r"(?:\s+(?:or less|or under|or so|max|tops|each))*|"
     r"(?:under|below|less than|cheaper than|up to|at most)\s+\d+(?:[.,]\d+)?(?!\s*[a-z%])",
 )
 _SIZE = re.compile(
@@ -121,6 +132,10 @@ class Vocabulary:
             if len(word) >= 4 and word.isalpha():
                 for key in _drops(word):
                     self._drops[key].add(word)
+        for word in FILLER:  # "somthing" is no thing
+            if len(word) >= 6 and word not in counts:
+                for key in _drops(word):
+                    self._drops[key].add(word)
         self._seen: dict[tuple[str, str], tuple[str, ...]] = {}
 
     def right(self, word: str, *, typed: str = "") -> tuple[str, ...]:
@@ -149,7 +164,7 @@ class Vocabulary:
             for other in set().union(*(self._drops.get(key, ()) for key in _drops(form))):
                 distance = _distance(form, other)
                 if distance <= _allowed(form):
-                    found.append((distance, -self.counts[other], other))
+                    found.append((distance, -self.counts.get(other, 0), other))
         return (min(found)[2],) if found else (word,)
 
     def ordinary(self, word: str) -> bool:
@@ -186,7 +201,7 @@ class Vocabulary:
                 end = len(tokens) if told or token != "like" else None
             put_right = (folded,) if folded in FILLER else self.right(folded, typed=token)
             tokens.extend(put_right)
-            if folded not in FILLER or token in _TELLING:
+            if put_right[0] not in FILLER or token in _TELLING:
                 spelled.extend([token] if put_right == (folded,) else put_right)
         tokens, end = self._join(tokens, end)
         places = [at for at, token in enumerate(tokens) if token not in FILLER]
@@ -241,7 +256,7 @@ def _drops(word: str) -> set[str]:
 
 
 def _allowed(word: str) -> float:
-    return 1.0 if len(word) < 8 else 1.5
+    return 0.5 if len(word) < 5 else 1.0 if len(word) < 8 else 1.5
 
 
 _VOWELS = frozenset("aeiouy")
@@ -251,11 +266,11 @@ _ALIKE = frozenset({"cs", "sc", "ck", "kc", "sz", "zs", "gj", "jg"})
 def _distance(left: str, right: str) -> float:
     """Count edits between what was typed and a word, those that people make by ear or by slip counting less.
 
-    A swap of neighbours is one edit; a wrong, missing or needless vowel, a letter doubled or not, and c for s
+    A swap of neighbours, a wrong, missing or needless vowel, a letter doubled or not, and c for s
     or k are half of one; a wrong first letter costs one more (Damerau 1964, weights chosen by hand).
 
     >>> _distance("chese", "cheese"), _distance("mikl", "milk"), _distance("tires", "wires"), _distance("sosage", "sausage")
-    (0.5, 1.0, 2.0, 1.0)
+    (0.5, 0.5, 2.0, 1.0)
     """
     rows = [[0.0] * (len(right) + 1) for _ in range(len(left) + 1)]
     for i in range(1, len(left) + 1):
@@ -272,7 +287,7 @@ def _distance(left: str, right: str) -> float:
                 rows[i - 1][j - 1] + (0 if same else 0.5 if alike else 1),
             )
             if i > 1 and j > 1 and left[i - 1] == right[j - 2] and left[i - 2] == right[j - 1]:
-                rows[i][j] = min(rows[i][j], rows[i - 2][j - 2] + 1)
+                rows[i][j] = min(rows[i][j], rows[i - 2][j - 2] + 0.5)
     first = left[:1] != right[:1] and sorted(left[:2]) != sorted(right[:2])
     return rows[-1][-1] + (1 if first else 0)
 
