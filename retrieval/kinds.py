@@ -125,6 +125,15 @@ class Kinds:
             for word in set(stems(item.text)):
                 rows[word].append(row)
         self.rows_with: Mapping[str, Ints] = {word: np.array(held, dtype=np.int64) for word, held in rows.items()}
+        # A brand is no part of the text that wishes look in, but it is said: "hp toner", "store brand milk".
+        branded: dict[str, list[int]] = defaultdict(list)
+        for row, item in enumerate(items):
+            for word in set(stems(item.brand)):
+                branded[word].append(row)
+        speaking = dict(self.rows_with)
+        for word, held in branded.items():
+            speaking[word] = np.union1d(speaking.get(word, np.zeros(0, dtype=np.int64)), held)
+        self._speaking: Mapping[str, Ints] = speaking
         by_kind = np.argsort(self.of_item, kind="stable")
         self._by_kind = by_kind
         self._starts = np.searchsorted(self.of_item[by_kind], np.arange(len(self.names) + 1))
@@ -150,9 +159,13 @@ class Kinds:
         """Say whether the word is in the name of any kind, by itself or among others."""
         return word in self._in_names
 
+    def counts(self) -> dict[str, int]:
+        """Count the items that use each folded word, in their text or as their brand."""
+        return {word: len(rows) for word, rows in self._speaking.items()}
+
     def weight(self, word: str) -> float:
         """Say how much a word tells: its inverse document frequency, and a little."""
-        return math.log(1 + self.size / (1 + len(self.rows_with.get(word, ())))) + 0.2
+        return math.log(1 + self.size / (1 + len(self._speaking.get(word, ())))) + 0.2
 
     def named(self, asked: Asked, *, modifiers: Mapping[str, Ints] | None = None) -> Naming:
         """Find what the words name: every run of words that is a name counts, weighted by what else the item covers.
@@ -176,7 +189,7 @@ class Kinds:
         # covers[i]: what share of the words an item's own text covers
         held = np.zeros((len(words), self.size), dtype=bool)
         for at, word in enumerate(words):
-            found = self.rows_with.get(word)
+            found = self._speaking.get(word)
             if found is not None:
                 held[at, found] = True
         # The last run of words that is a name is the thing itself: movie night snacks are snacks.
@@ -302,7 +315,7 @@ def _head(title: str) -> tuple[str, tuple[str, ...]]:
 
 def vocabulary(kinds: Kinds, *, knows: Callable[[str], bool] | None = None) -> Vocabulary:
     """Make the vocabulary of a shop's items."""
-    counts = {word: len(rows) for word, rows in kinds.rows_with.items()}
+    counts = kinds.counts()
     for word in kinds.said_words:
         counts.setdefault(word, 1)
     return Vocabulary(counts, pairs=kinds.pairs, knows=knows)
