@@ -131,8 +131,8 @@ def sort_value(item: Item, sort: Sort) -> float | None:
 def narrow(wish: Wish) -> str:
     """Word the hard part of a wish, for a label: "under $5, store brand, without nuts".
 
-    >>> narrow(Wish(max_price=5, text_none=("nuts",)))
-    'under $5, without nuts'
+    >>> narrow(Wish(max_price=5, attributes={"brand_tier": ("Private",)}, text_none=("nuts",)))
+    'under $5, store brand, without nuts'
     """
     out = []
     if wish.max_price is not None:
@@ -144,7 +144,7 @@ def narrow(wish: Wish) -> str:
     if wish.above_price is not None:
         out.append(f"dearer than {money(wish.above_price)}")
     out += [brand.lower() for brand in wish.brands]
-    out += [value.lower() for values in wish.attributes.values() for value in values]
+    out += [tier(value) for values in wish.attributes.values() for value in values]
     out += list(wish.text_all)
     out += [f"without {word}" for word in wish.text_none]
     if wish.bought == "again":
@@ -161,3 +161,15 @@ def money(amount: float) -> str:
     ('$5', '$2.50', '$0.79')
     """
     return f"${amount:.0f}" if amount == int(amount) else f"${amount:.2f}"
+
+
+TIERS = {"private": "store brand", "national": "name brand"}
+
+
+def tier(words: str) -> str:
+    """Name a brand tier as shoppers do.
+
+    >>> tier("Private"), tier("Acme")
+    ('store brand', 'acme')
+    """
+    return TIERS.get(words.lower(), words.lower())

@@ -130,7 +130,7 @@ YOU_BOUGHT = re.compile(
 
 def supported(sentence: str, spoken: Spoken) -> bool:
     """Say whether a sentence, with items as [1], [2], claims only what the record holds."""
-    if len(sentence) > 400 or UNPLAIN.search(sentence):
+    if len(sentence) > 400 or UNPLAIN.search(sentence) or not re.search(r"\w", sentence):
         return False
     if any(int(number) not in spoken.rows for number in REFERENCE.findall(sentence)):
         return False

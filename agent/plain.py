@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from agent.context import money
+from agent.context import money, tier
 from agent.outcome import Looked, Request
 from retrieval.records import Fact, Item, Recommendation
 
@@ -40,16 +40,6 @@ CLAUSES: dict[str, Callable[[Fact], str]] = {
         else f"its {f.words[0].replace('_', ' ')} is {f.words[-1].lower()}"
     ),
 }
-TIERS = {"private": "store brand", "national": "name brand"}
-
-
-def tier(words: str) -> str:
-    """Name a brand tier as shoppers do.
-
-    >>> tier("Private"), tier("Acme")
-    ('store brand', 'acme')
-    """
-    return TIERS.get(words.lower(), words.lower())
 
 
 def clause(fact: Fact) -> str:

@@ -288,6 +288,8 @@ def nothing_fits(turn: Turn, pool: Pool) -> list[str]:
         return [ASK_FOR_IT]
     if request.task == "goes_with":
         return [f"Nothing here is bought often enough with {label.removeprefix('goes with ')} to say."]
+    if request.task == "similar" and request.label:
+        return [f"Nothing like it here is {label}." if " than " in label else f"Nothing else here is {label}."]
     out = [
         f"Nothing else here fits {label}."
         if wish.exclude_ids & turn.seen and request.task == "search"
@@ -381,8 +383,9 @@ def _sentences(pieces: Iterator[str]) -> Iterator[str]:
     for piece in pieces:
         held += piece
         while (cut := grounding.sentence_end(held)) is not None:
-            yield " ".join(held[:cut].split())
-            held = held[cut:]
+            sentence, held = " ".join(held[:cut].split()), held[cut:]
+            if sentence:
+                yield sentence
     # What the token limit cut off in the middle is no sentence, and is not shown.
     if held.strip() and held.rstrip()[-1] in ".!?":
         yield " ".join(held.split())

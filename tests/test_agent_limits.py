@@ -1,0 +1,103 @@
+"""Every bound is kept at its value, and what is just past it is cut or refused in words."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from agent.events import Finished, Listed
+from agent.limits import Limits
+from retrieval.records import ShopError
+from tests.scripted_model import call
+from tests.small_shop import Talk
+
+CHEESE = call("search_catalog", query="shredded cheese")
+
+
+def test_messages_are_read_up_to_the_limit(tmp_path: Path) -> None:
+    """At the limit as typed, past it cut, and the shopper is told."""
+    talk = Talk(tmp_path, message_chars=20)
+    at = talk.say("cheese" + "." * 14, CHEESE)
+    assert (at.notices, at.finished.messages[0].content) == ([], "cheese" + "." * 14)
+    past = talk.say("cheese" + "." * 15, CHEESE)
+    assert past.notices == ["I read the first 20 characters of that."]
+    assert past.finished.messages[0].content == "cheese" + "." * 14
+
+
+def test_ten_thousand_characters_are_no_trouble(tmp_path: Path) -> None:
+    """Cut to the limit; the prompt and the log hold no more."""
+    talk = Talk(tmp_path)
+    told = talk.say("cheese please " * 715, CHEESE)
+    assert told.notices == ["I read the first 1000 characters of that."]
+    assert set(told.items) == {"i06", "i07"}
+    assert len(told.finished.messages[0].content) <= 1000
+    assert all(len(message["content"]) <= 4000 for prompt in talk.model.prompts for message in prompt[1:])
+
+
+def test_a_talk_has_so_many_turns(tmp_path: Path) -> None:
+    """The last one allowed is answered; the next is refused, and what was said stays."""
+    talk = Talk(tmp_path, session_turns=3)
+    for _ in range(3):
+        assert talk.say("cheese", CHEESE).items
+    with pytest.raises(ShopError, match="This talk has 3 turns, which is the limit"):
+        talk.say("cheese", CHEESE)
+    assert len(talk.assistant.conversation(talk.session).messages) == 12
+
+
+def test_so_many_talks_are_open_at_once(tmp_path: Path) -> None:
+    """One that ends makes room; opening an open one again takes none."""
+    talk = Talk(tmp_path, sessions=3)
+    second = talk.assistant.start()
+    talk.assistant.start(user_id="u1")
+    assert talk.assistant.start(session_id=second) == second
+    with pytest.raises(ShopError, match="3 talks are open, which is the limit"):
+        talk.assistant.start()
+    talk.assistant.end(second)
+    talk.assistant.start()
+
+
+def test_a_turn_makes_so_many_tool_calls(tmp_path: Path) -> None:
+    """More calls than allowed are not made, whatever the server sends."""
+    talk = Talk(tmp_path, tool_calls=2)
+    told = talk.say("a, b, c", *[call("search_catalog", query=words) for words in ("cheese", "milk", "popcorn")])
+    assert [name for name, _ in told.calls] == ["search_catalog"] * 2
+
+
+@pytest.mark.parametrize(("most", "made"), [(0, 0), (1, 1), (2, 2), (9, 2)])
+def test_a_turn_makes_so_many_model_calls(tmp_path: Path, most: int, made: int) -> None:
+    """Two at most, fewer when the house says so; the list is there with none at all."""
+    talk = Talk(tmp_path, model_calls=most)
+    told = talk.say("shredded cheese", CHEESE, answer="Here are 2 for shredded cheese.")
+    assert set(told.items) == {"i06", "i07"}
+    assert len(talk.model.prompts) == told.reply.usage["llm_calls"] == made
+
+
+def test_a_list_is_so_long(tmp_path: Path) -> None:
+    """The house's length of a list."""
+    assert len(Talk(tmp_path, user_id="u0", list_length=3).say("my usual", call("recommend")).items) == 3
+
+
+def test_so_much_is_remembered(tmp_path: Path) -> None:
+    """The oldest goes when there is no room."""
+    talk = Talk(tmp_path, memories=2)
+    for text in ("no ham", "no fish", "no nuts"):
+        talk.say(text, call("remember", kind="avoid", text=text[3:]))
+    assert talk.memory == [("avoid", "fish"), ("avoid", "nuts")]
+
+
+def test_a_turn_has_so_many_seconds(tmp_path: Path) -> None:
+    """With none left the model is not asked for words: the list comes with plain reasons, and that is said."""
+    talk = Talk(tmp_path, turn_seconds=0.5)
+    told = talk.say("shredded cheese", CHEESE, answer="Here are 2 for shredded cheese.")
+    assert told.of(Listed)
+    assert told.notices == ["The model is slow, so the reasons below are plain ones."]
+    assert told.sources == {"plain"}
+    assert len(talk.model.prompts) == 1
+    assert isinstance(told.events[-1], Finished)
+
+
+def test_limits_are_settings_of_the_house() -> None:
+    """Each is a plain number with a working default."""
+    assert all(getattr(Limits(), field.name) > 0 for field in fields(Limits))
