@@ -153,6 +153,10 @@ class Catalog:
             prior=prior,
         )
 
+    def warm(self) -> None:
+        """Load the embedder now (seconds), so that the first search need not."""
+        self._embedder.encode(["warm"])
+
     def close(self) -> None:
         """Let Chroma go."""
         self.vectors.close()
