@@ -192,7 +192,7 @@ class Vocabulary:
         tokens: list[str] = []  # folded, filler too
         spelled: list[str] = []
         end: int | None = None  # where the thing itself ends, among the tokens
-        raw = re.findall(r"[a-z0-9%&']+", text)
+        raw = [word for word in re.findall(r"[a-z0-9%&']+", text) if stem(word)]  # a lone apostrophe is no word
         for at, token in enumerate(raw):
             folded = stem(token)
             told = [word for word in tokens if word not in FILLER]

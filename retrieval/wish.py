@@ -56,8 +56,8 @@ def contains(text: str, phrase: str) -> bool:
 
 
 def stems(text: str) -> list[str]:
-    """Split a text into words, folded to lower case and without plural endings."""
-    return [stem(word) for word in re.findall(r"[a-z0-9%&']+", text.lower())]
+    """Split a text into words, folded to lower case and without plural endings; a lone apostrophe is no word."""
+    return [folded for word in re.findall(r"[a-z0-9%&']+", text.lower()) if (folded := stem(word))]
 
 
 @lru_cache(maxsize=65_536)
