@@ -251,8 +251,11 @@ def compared(looked: Looked) -> list[str]:
 
 
 def _named(looked: Looked, place: int) -> str:
-    position = looked.positions[place]
-    return f"[{position}]" if position else short_title(looked.recommendations[place].item).lower()
+    position, item = looked.positions[place], looked.recommendations[place].item
+    if position:
+        return f"[{position}]"
+    names = [short_title(recommendation.item) for recommendation in looked.recommendations]
+    return short_title(item).lower() if names.count(short_title(item)) == 1 else item.title
 
 
 LINES: dict[str, tuple[str, ...]] = {

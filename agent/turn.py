@@ -225,6 +225,11 @@ def _rank(work: Work) -> None:
             work.acts.append("ask")
         elif isinstance(outcome, Line):
             work.acts.append(ACT_OF_LINE.get(outcome.topic, "chat"))
+    if work.looked is not None and work.requests:
+        # Beside a new list the old numbers would point at the wrong cards: the item's place in the new one, or its name.
+        places = {r.item.item_id: place for place, r in enumerate(work.shown, start=1)}
+        positions = tuple(places.get(r.item.item_id, 0) for r in work.looked.recommendations)
+        work.looked = replace(work.looked, positions=positions)
     work.acts = list(dict.fromkeys(work.acts))
 
 
@@ -398,7 +403,7 @@ def _say(work: Work, write: Write, raw: str, *, source: Any) -> None:
 
 
 def _spoken_rows(work: Work) -> dict[int, Recommendation]:
-    if work.looked is not None and not (work.new_list and work.looked.kind != "details"):
+    if work.looked is not None and not work.requests:
         return dict(zip(work.looked.positions, work.looked.recommendations, strict=True))
     return dict(enumerate(work.shown or work.turn.shown, start=1))
 

@@ -295,3 +295,25 @@ def test_quick_replies_do_what_they_say(talk: Talk) -> None:
     assert talk.press(QUICK["Show my cart"], said="Cart").sentences[0].startswith("Your cart holds one item")
     assert "i00" in talk.press(QUICK["My usual shop"], said="Usual").items or talk.cart == (("i00", 1),)
     assert talk.press(QUICK["Something new"], said="New").items
+
+
+def test_a_look_back_beside_a_new_list_speaks_of_its_own_item(talk: Talk) -> None:
+    """As in "why the second, and show me cheese": number 2 of the old list is not number 2 of the new one."""
+    shown = talk.say("my usual", call("recommend", bought="again"))
+    second = shown.cards[1].recommendation.item
+    for asked in (call("explain", position=2), call("lookup_catalog", positions=[2])):
+        told = talk.say("and that, and cheese", asked, CHEESE)
+        assert set(told.items) == {"i06", "i07"}
+        assert told.reply.evidence["about"] == [second.item_id]
+        place = told.items.index(second.item_id) + 1 if second.item_id in told.items else 0
+        name = f"{second.title.split(',')[0]} (#{place})" if place else second.title.split(",")[0].lower()
+        assert name in told.text
+        assert "[" not in told.text
+        talk.assistant.undo(session_id=talk.session)
+    told = talk.say(
+        "compare 1 and 2, and cat food",
+        call("lookup_catalog", positions=[1, 2]),
+        call("search_catalog", query="dry cat food"),
+    )
+    assert told.items == ["i01"]
+    assert "(#1) is the cheapest" not in told.text

@@ -181,13 +181,13 @@ def test_ctrl_c_ends_the_page_cleanly_and_frees_the_port(shop: Path, tmp_path: P
         )
         try:
             _wait_for_page(port, process)
+            _wait_for_line(f"The page is on http://127.0.0.1:{port}", log.name)
             process.send_signal(signal.SIGINT)
             assert process.wait(timeout=30) == 130
         finally:
             process.kill()
         log.seek(0)
         said = log.read()
-    assert f"The page is on http://127.0.0.1:{port}" in said
     assert said.endswith("Stopped. What was finished is kept.\n") and "Traceback" not in said
     with closing(socket.socket()) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -205,6 +205,14 @@ def _wait_for_page(port: int, process: subprocess.Popen[bytes]) -> None:
         except OSError:
             time.sleep(0.2)
     raise AssertionError("the page did not come up")
+
+
+def _wait_for_line(line: str, path: str) -> None:
+    """The port answers a moment before the line is printed."""
+    deadline = time.monotonic() + 30
+    while line not in (said := Path(path).read_text()):
+        assert time.monotonic() < deadline, said
+        time.sleep(0.1)
 
 
 @pytest.mark.slow
