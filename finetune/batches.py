@@ -27,17 +27,40 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """Tokens `start` to `end` of a sequence that go on after its first `after` tokens, and see none between."""
+
+    start: int
+    end: int
+    after: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenSequence:
-    """What the model reads and writes in one conversation; only the tokens inside `spans` are learned."""
+    """What the model reads and writes in one conversation; only the tokens inside `spans` are learned.
+
+    `branches` are other ways on from some point of it, behind it in `ids` (see `finetune.graft`).
+    """
 
     conversation_id: str
     ids: tuple[int, ...]
     spans: tuple[Span, ...]
+    branches: tuple[Piece, ...] = ()
 
     @property
     def learned(self) -> int:
         """Count the tokens that the loss is taken over."""
         return sum(span.end - span.start for span in self.spans)
+
+    @property
+    def trunk(self) -> int:
+        """Count the tokens before the first branch."""
+        return self.branches[0].start if self.branches else len(self.ids)
+
+    @property
+    def read(self) -> int:
+        """Count the tokens as if every branch were a sequence of its own."""
+        return self.trunk + sum(branch.after + branch.end - branch.start for branch in self.branches)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +95,7 @@ def step_cost(step: Step, sequences: Sequence[TokenSequence]) -> int:
 
 def step_tokens(step: Step, sequences: Sequence[TokenSequence]) -> int:
     """Count the tokens of a step's sequences, as a plain loop would read them."""
-    return sum(len(sequences[index].ids) for one in step for index in one.members)
+    return sum(sequences[index].read for one in step for index in one.members)
 
 
 def encode(conversation: Conversation, *, tokenizer: Any, render: Render, limit: int) -> Encoded:
@@ -168,7 +191,8 @@ def shared_starts(sequences: Sequence[TokenSequence]) -> list[int]:
         length = len(pattern)
         for index in members:
             sequence = sequences[index]
-            length = min(length, sequence.spans[0].start - 1, len(sequence.ids) - 1)
+            after = min((branch.after for branch in sequence.branches), default=sequence.trunk)
+            length = min(length, sequence.spans[0].start - 1, sequence.trunk - 1, after)
             while sequence.ids[:length] != pattern[:length]:
                 length = _common(sequence.ids, pattern, length)
         for index in members:
@@ -256,7 +280,7 @@ def plan_steps(
         for index in order:
             if left <= 0:
                 break
-            left -= len(sequences[index].ids)
+            left -= sequences[index].read
             kept.append(index)
         groups = passes(sequences, kept, starts=starts, tokens=max(1, batch_tokens // passes_per_step))
         rng.shuffle(groups)

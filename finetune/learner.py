@@ -10,6 +10,7 @@ from typing import Any
 
 from finetune.adapter import Base, Precision, attach
 from finetune.batches import Pass, Step, TokenSequence, passes, shared_starts
+from finetune.graft import positions_and_mask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,17 +156,16 @@ class Learner:
                 predicts[row, span.start - 1 : span.end - 1] = True
         device = self.master.device
         targets = ids[:, 1:][predicts[:, :-1]].to(device)
-        options: dict[str, Any] = {"use_cache": False}
+        options: dict[str, Any] = {"use_cache": False, "attention_mask": present.to(device)}
         if one.shared:
-            options = {
-                "use_cache": True,
-                "past_key_values": starts.cache(members[0].ids[: one.shared], copies=len(members)),
-                "position_ids": torch.arange(one.shared, longest, device=device).expand(len(members), -1),
-            }
+            options["use_cache"] = True
+            options["past_key_values"] = starts.cache(members[0].ids[: one.shared], copies=len(members))
+            options["position_ids"] = torch.arange(one.shared, longest, device=device).expand(len(members), -1)
+        if any(member.branches for member in members):
+            positions, mask = positions_and_mask(members, skipped=one.shared, dtype=self.base.model.dtype)
+            options |= {"position_ids": positions.to(device), "attention_mask": mask.to(device)}
         with _only(self.base.model, predicts[:, one.shared :].to(device)):
-            logits = self.base.model(
-                input_ids=ids[:, one.shared :].to(device), attention_mask=present.to(device), **options
-            ).logits.float()
+            logits = self.base.model(input_ids=ids[:, one.shared :].to(device), **options).logits.float()
         losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
         return losses, logits.detach().argmax(-1) == targets
 

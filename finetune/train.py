@@ -29,8 +29,18 @@ from finetune.adapter import (
     readable_disk_errors,
     save_adapter,
 )
-from finetune.batches import Render, TokenSequence, encode, plan_steps, step_cost, step_tokens
+from finetune.batches import (
+    FAMILY_TOKENS,
+    Render,
+    TokenSequence,
+    encode,
+    plan_steps,
+    shared_starts,
+    step_cost,
+    step_tokens,
+)
 from finetune.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from finetune.graft import graft
 from finetune.learner import Learner, Score, Settings
 from retrieval.records import ShopError
 
@@ -160,12 +170,17 @@ def _read(path: Path, *, validation: Path | None, settings: Settings) -> _Held:
         raise ShopError(f"{path} holds no conversations")
     if validation is not None:
         return _Held(train=everything, validation=list(read_conversations(validation))[: settings.validation_limit])
-    count = min(settings.validation_limit, round(len(everything) * settings.validation_share), len(everything) - 1)
-    chosen = set(random.Random(settings.seed).sample(range(len(everything)), count))
+    talks = list(dict.fromkeys(map(_talk, everything)))  # a talk and its branches are held out together
+    count = min(settings.validation_limit, round(len(talks) * settings.validation_share), len(talks) - 1)
+    chosen = set(random.Random(settings.seed).sample(talks, count))
     return _Held(
-        train=[one for index, one in enumerate(everything) if index not in chosen],
-        validation=[everything[index] for index in sorted(chosen)],
+        train=[one for one in everything if _talk(one) not in chosen],
+        validation=[one for one in everything if _talk(one) in chosen],
     )
+
+
+def _talk(conversation: Conversation) -> str:
+    return str(conversation.metadata.get("branch_of", conversation.conversation_id))
 
 
 @contextmanager
@@ -205,6 +220,11 @@ class _Run:
         limit = min(settings.max_length, getattr(base.model.config, "max_position_embeddings", None) or 10**9)
         self.sequences, cut = _encode_all(held.train, base=base, render=render, limit=limit)
         self.validation, _ = _encode_all(held.validation, base=base, render=render, limit=limit)
+        if settings.share_prefix and not _sliding(base.model.config):
+            every = [start for start in shared_starts([*self.sequences, *self.validation]) if start]
+            gain = min(every, default=0) + FAMILY_TOKENS
+            self.sequences = graft(self.sequences, gain=gain, limit=limit)
+            self.validation = graft(self.validation, gain=gain, limit=limit)
         if not self.sequences:
             raise ShopError(
                 f"{conversations} has no assistant message to learn from that fits {limit} tokens: "
@@ -215,7 +235,7 @@ class _Run:
             "sha256": file_hash(conversations),
             "conversations": len(held.train),
             "sequences": len(self.sequences),
-            "tokens": sum(len(sequence.ids) for sequence in self.sequences),
+            "tokens": sum(sequence.read for sequence in self.sequences),
             "learned_tokens": sum(sequence.learned for sequence in self.sequences),
             "messages_left_out_as_too_long": cut,
             "validation_file": validation.name if validation else None,
@@ -355,7 +375,8 @@ def _identity(sequences: Sequence[TokenSequence], *, base: Base, settings: Setti
     """Hash everything that decides a run's result: an unfinished run is gone on with only by the same."""
     digest = hashlib.sha256(json.dumps([asdict(settings), base.name, base.sha256, base.precision]).encode())
     for sequence in sequences:
-        digest.update(json.dumps([sequence.ids, [asdict(span) for span in sequence.spans]]).encode())
+        parts = [sequence.ids, [asdict(one) for one in sequence.spans], [asdict(one) for one in sequence.branches]]
+        digest.update(json.dumps(parts).encode())
     return digest.hexdigest()
 
 
@@ -369,6 +390,11 @@ def _encode_all(
         sequences.extend(encoded.sequences)
         cut += encoded.cut_messages
     return sequences, cut
+
+
+def _sliding(config: Any) -> bool:
+    """Tell whether some layers look back only so far: a mask of our own would lift that."""
+    return "sliding_attention" in (getattr(config, "layer_types", None) or ())
 
 
 def _versions() -> Mapping[str, str]:

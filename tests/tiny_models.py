@@ -128,3 +128,18 @@ def talk(number: int) -> Conversation:
             Message(role="assistant", content=f"[1] is the cheapest {thing}. You buy [2] often."),
         ]
     return Conversation(conversation_id=f"c{number}", messages=tuple(messages))
+
+
+def branched(conversation: Conversation, *, at: int | None = None) -> Conversation:
+    """Go on from a talk's message `at` (its end if left out) with one more need, of which the plan alone is learned."""
+    before = conversation.messages[:at]
+    messages = (
+        *before,
+        Message(role="user", content="and now tea"),
+        Message(role="assistant", tool_calls=(ToolCall(name="search_catalog", arguments={"query": "tea"}),)),
+    )
+    return Conversation(
+        conversation_id=f"{conversation.conversation_id}/{at}",
+        messages=messages,
+        metadata={"branch_of": conversation.conversation_id, "train_from": len(before)},
+    )
