@@ -8,7 +8,7 @@ item's own record. A word that is none of these ("healthy", "organic", "deliciou
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,10 +28,35 @@ NEGATION = re.compile(
 UNBOUGHT = re.compile(
     r"\b(never|not|haven't|hasn't)( yet)? (bought|had|tried|picked|taken)\b|\bnot (in|on) your (history|record)\b"
 )
-# Said of an item these would be praise or a discount; no fact holds them.
-PRAISE = re.compile(
-    r"\boff\b|\bwell known\b|\b(sells?|selling) (\w+ )?(well|most|often)\b|(?<!least )(?<!more )(?<!most )\bexpensive\b"
-    r"|\blast (trip|visit|time)\b|\b(every|each|all|most)( of)?( your| the)?( past| last)? (trips?|visits?|times?)\b"
+NOT = r"(?:not|never|haven't|hasn't|didn't|don't)"
+MANY = r"(?:shoppers?|households?|people|customers?|others)"
+# Glue words that together would say what no fact holds; "#" stands for an item.
+FORBIDDEN = re.compile(
+    "|".join(
+        (
+            # praise, a discount, an offer
+            r"\boff\b|\bwell known\b|(?<!least )(?<!more )(?<!most )\bexpensive\b|\bits (lowest|cheapest|highest)\b",
+            r"\b(less|lower|cheaper|more|higher|dearer)\b.*\bnow\b|\bnow\b.*\b(less|lower|cheaper|more|higher|dearer)\b",
+            r"\bget (one|two|three|another)\b|\bbuy (one|two|three|\d)|\bmore for less\b|\b(more|less) in (it|them)\b",
+            r"\bgives? (\w+ )?(more|less)\b|\bmade (for|in|by|of|from|with)\b|\b(match(es)?|fits?|suits?) (all|every)\b",
+            # amounts are written with a "$"; a number after a price word would pass for one
+            r"\b(dollars?|cents?)\b|\b(costs?|priced( at)?|pay|spend|comes? (to|at)|price is|for|at) \d+(\.\d+)?(?= *($|[.,;:!?]|you\b|and\b|each\b))",
+            r"\b(oz|lbs?|ct|counts?|packs?|gallons?|lit(er|re)s?|ml|k?g|quarts?|pints?) (less|more|bigger|smaller|larger|extra)\b",
+            # where it stands but in the list, and what was done with it
+            r"\bcarts?\b|\bon its way\b|\bsold\b(?! with)|\bleft\b(?! out)|\bnew (in|at|on)\b|\bi (bought|got|took|had|tried)\b",
+            r"\b(last|bottom)\b(?! (\w+ )?(trips?|visits?|times?)\b)|\blast (trip|visit|time)\b|\ba while\b",
+            r"\b(every|each|all|most)( of)?( your| the)?( past| last)? (trips?|visits?|times?)\b",
+            # how it stands to the others
+            r"\b(one of the|next|second|third|fourth|fifth) (cheapest|dearest|lowest|highest|biggest|largest|smallest)\b",
+            r"\b(with|to|than|against) (all |any |most )?(of )?(the |other )?(others?|rest)\b",
+            r"\b(first|leads?|top|ahead of #|behind #|before #|after #) (on|in|for) (price|size)\b|\bonly \w+ of (its|the|this|that)\b",
+            r"\b(since|because|instead of|next to|with|than|against|beside|from|after|before|like)( you \w+)? #, ?#",
+            # what others do
+            rf"\b(all|most|many|every|more|few|fewer|no) (other )?{MANY}\b|\b(more|less) (popular|often|regular)\b",
+            rf"\b{MANY} (\w+ )?(like|love|liked|loved|favou?r)\b|\b(sells?|selling) (\w+ )?(well|most|often|more|less)\b",
+            rf"\b{NOT}\b[^,;:]*\b{MANY}\b|\b{MANY}\b[^,;:]*\b{NOT}\b",
+        )
+    )
 )
 ORDINALS = {
     word: place
@@ -47,6 +72,11 @@ COUNTED = (
     (re.compile(r"\b(\w+) (?:other |different )?baskets?\b"), "goes_with"),
     (re.compile(r"\b(\w+) times\b"), "bought_times"),
     (re.compile(r"\b(once|twice)\b"), "bought_times"),
+)
+# How many there are: "here are 5", "5 items".
+LIST_COUNT = re.compile(
+    r"\b(?:here (?:are|is)|there (?:are|is)|found|these|all|picked|chose)(?: just| only)? (\w+)\b(?! (?:of|trips|times|baskets))"
+    r"|\b(\w+) (?:other |new |more )?(?:items?|picks?|options?|choices?|results?|came|come)\b"
 )
 BOUGHT = ("bought_trips", "bought_times")
 
@@ -88,9 +118,10 @@ CLAIMS: tuple[tuple[re.Pattern[str], Callable[[Recommendation], bool]], ...] = t
         (r"\bagain\b|\b(usual|usually|usuals|regular|regularly|regulars)\b", _has(*BOUGHT)),
         (
             r"\b(under|below|beneath|within|inside|fits?|keeps? to|stays?) (\w+ )?(budget|limit|bound|price|max)\b"
-            r"|\bfits? (your|the|that) \$|\bsav(es?|ing)\b|\bleav(es?|ing)\b|\bspare\b",
-            _has("under_price", "cheaper"),
+            r"|\bfits? (your|the|that) \$",
+            _has("under_price"),
         ),
+        (r"\bsav(es?|ing)\b|\bleav(es?|ing)\b|\bspare\b", _has("under_price", "cheaper")),
         (r"\b(over|above|beyond) (\w+ )?(budget|limit|bound|max)\b", _has("over_price")),
         (r"\b(shoppers?|households?|people|others|popular|widely|customers?)\b", _has("popular")),
         (
@@ -109,20 +140,28 @@ CLAIMS: tuple[tuple[re.Pattern[str], Callable[[Recommendation], bool]], ...] = t
         ),
         (r"\b(bigger|larger)\b", _has("bigger")),
         (r"\bsmaller\b", _has("smaller")),
-        (r"\b(store|own|house)[- ](brand|label)\b", _tier(True)),
+        (r"\b(store|own|house|our|shop's|store's)[- ](brand|label)\b", _tier(True)),
         (r"\b(name|national)[- ]brand\b", _tier(False)),
         (
             r"\b(liked|likes|loves?|loved|favou?rites?)\b|\byou( \w+)? like\b|\byour likes\b",
-            _has("liked", "because_of"),
+            _has("liked"),
         ),
         (r"\b(matches|match|matching)\b", _has("matches")),
     )
 )
 # Words of another item's title stand in a fact; they may be said where the words tie the two, not as what this one is.
-TIED = re.compile(
-    r"\b(with|than|against|because|since|instead|from|bought|chose|took|picked|next|beside|together|both|follows|leads?"
-    r"|your|which|like)\b|^and\b"
+TIED_BEFORE = re.compile(
+    r"(?:\b(?:with|than|against|from|instead of|next to|close to|beside|both|buy|bought|chose|took|picked|your|reason for|is"
+    r"|(?:items?|ones?|options?|picks?|choices?|\d) like)"
+    r"|^and)(?: (?:on|for|with|to|of|the|a|an|some|your|is))*$"
 )
+TIED_AFTER = re.compile(r"^(?: [\w'&-]+){0,3},? (?:which|that)\b")
+# What may stand between two items: a comparison that is checked, or the start of a clause of its own.
+LINKED = re.compile(
+    r"(?:\b(?:and|or|but|while|than|against|versus|vs|below|above|under|over|before|after|behind|ahead of|as)|[,;:.])"
+    r"(?: (?:is|with|for|on|at|of|to|the price of|that of))*$"
+)
+PRICED = r"\$|\b(?:prices?|priced|costs?|cost|pay|spend|cheaper|dearer|pricier|expensive)\b"
 YOU_BOUGHT = re.compile(
     r"\byou(?:'ve| have)? (?:[\w']+ )?(?:buy|bought|got|picked|took|taken|purchased?|chose|had|tried)\b"
 )
@@ -130,12 +169,47 @@ YOU_BOUGHT = re.compile(
 
 def supported(sentence: str, spoken: Spoken) -> bool:
     """Say whether a sentence, with items as [1], [2], claims only what the record holds."""
-    if len(sentence) > 400 or UNPLAIN.search(sentence) or not re.search(r"\w", sentence):
+    if len(sentence) > 400 or not re.search(r"\w", sentence):
         return False
     if any(int(number) not in spoken.rows for number in REFERENCE.findall(sentence)):
         return False
+    for row in spoken.rows.values():  # the shelf is written "Meat > Beef"
+        sentence = sentence.replace(" > ".join(row.item.categories), ", ".join(row.item.categories))
+    if UNPLAIN.search(sentence) or _forbidden(sentence, spoken):
+        return False
     clauses = _clauses(sentence)
-    return bool(clauses) and bool(spoken.rows) and all(_clause_holds(*clause, spoken) for clause in clauses)
+    return (
+        bool(clauses)
+        and bool(spoken.rows)
+        and all(_clause_holds(*clause, spoken, whole=_plain(sentence)) for clause in clauses)
+    )
+
+
+def _plain(text: str) -> str:
+    """Write in lower case, with one kind of apostrophe and single spaces."""
+    return " ".join(text.lower().replace("’", "'").replace("‘", "'").split())
+
+
+def _unnamed(text: str, rows: Iterable[Recommendation]) -> str:
+    """Put "it" for the items' own names: "bottom round roast" claims no place, "new potatoes" nothing new."""
+    for row in rows:
+        text = text.replace(short_title(row.item).lower(), "it")
+    return text
+
+
+def _forbidden(sentence: str, spoken: Spoken) -> bool:
+    """Say whether glue words claim together what no record holds; the wish is said back as it is."""
+    text = REFERENCE.sub("#", _plain(sentence))
+    for label in spoken.labels:
+        text = text.replace(f"for {label.lower()}", "for it") if label else text
+    text = _unnamed(text, spoken.rows.values())
+    shares = re.findall(r"(\d+(?:\.\d+)?) ?%", text)
+    own = [_own_text(row) for row in spoken.rows.values()]
+    if "%" in text and not all(
+        any(re.search(rf"(?<![\d.]){re.escape(s)} ?%", title) for title in own) for s in shares or ["x"]
+    ):
+        return True
+    return FORBIDDEN.search(text) is not None
 
 
 def _clauses(sentence: str) -> list[tuple[list[int], str, int | None]]:
@@ -162,17 +236,21 @@ def _clauses(sentence: str) -> list[tuple[list[int], str, int | None]]:
     return out
 
 
-def _clause_holds(held: Sequence[int], text: str, following: int | None, spoken: Spoken) -> bool:
+def _clause_holds(held: Sequence[int], text: str, following: int | None, spoken: Spoken, *, whole: str) -> bool:
     rows = [spoken.rows[position] for position in held] or list(spoken.rows.values())
     other = spoken.rows.get(following) if following is not None else None
-    lower = " ".join(text.lower().replace("’", "'").replace("‘", "'").split())
-    if PRAISE.search(lower) or not _ordinals_hold(lower, held, following):
+    lower = _plain(text)
+    if not _ordinals_hold(lower, held, rows) or not _than_holds(lower, rows, spoken, linked=other is not None):
+        return False
+    if other is not None and following is not None and not _link_holds(lower, whole, held, following, rows, other):
+        return False
+    if len(held) > 1 and re.search(r"\b(together|pairs?|go(es)? with)\b", lower):
         return False
     if not _money_holds(lower, rows, other, spoken):
         return False
     if not _numbers_hold(lower, rows, spoken, named=bool(held)):
         return False
-    if other is not None and re.search(r"\b(than|against|to|as|versus|vs)( \w+)?$", lower):
+    if other is not None and re.search(r"\b(than|against|as|versus|vs)( that of| \w+)?$", lower):
         if not _compares(lower, rows, other):
             return False
         lower = re.sub(
@@ -191,21 +269,50 @@ def _clause_holds(held: Sequence[int], text: str, following: int | None, spoken:
     return not NEGATION.search(lower) and _words_hold(lower, rows, other, spoken)
 
 
-def _ordinals_hold(lower: str, held: Sequence[int], following: int | None) -> bool:
+def _ordinals_hold(lower: str, held: Sequence[int], rows: Sequence[Recommendation]) -> bool:
     """Check where the words place an item: "first", "on top", "leads", "number 2", "ahead of"."""
     if not held:
         return True
-    plain = NO_ORDINAL.sub(" ", lower)
+    plain = NO_ORDINAL.sub(" ", _unnamed(lower, rows))
     places = {ORDINALS[word] for word in re.findall(r"[a-z]+", plain) if word in ORDINALS}
     if re.search(r"\blead(s|ing)?\b(?! to)|\bled\b", plain):
         places.add(1)
     places |= {int(place) for word in re.findall(r"\bnumber (\w+)", plain) if (place := _number(word)) is not None}
-    if places and set(held) != places:
+    return not places or set(held) == places
+
+
+def _link_holds(
+    lower: str, whole: str, held: Sequence[int], following: int, rows: Sequence[Recommendation], other: Recommendation
+) -> bool:
+    """Check the words between two items: a comparison of price or size, their places, or a new clause."""
+    if not LINKED.search(lower):
         return False
-    if following is not None and "size" not in plain:
-        if re.search(r"\b(ahead of|ranks? (above|before|over|higher))\b", plain) and held[-1] > following:
-            return False
-        if re.search(r"\b(behind|ranks? (below|after|under|lower))\b", plain) and held[-1] < following:
+    if re.search(r"\bas$", lower):
+        return "same" in lower
+    if match := re.search(r"\b(?:(ahead of|before|above|over)|(behind|after|below|under))$", lower):
+        if "size" in whole:
+            return _compares("bigger" if match[1] else "smaller", rows, other)
+        if re.search(PRICED, whole) and "rank" not in lower:
+            return match[0] in ("above", "over", "below", "under") and _compares(
+                "dearer" if match[1] else "cheaper", rows, other
+            )
+        named = re.search(rf"\b(is|ranks?|comes?|sits?|stands?|goes|came)( just| right| further)? {match[0]}$", lower)
+        return bool(named) and (max(held) < following if match[1] else min(held) > following)
+    if re.search(r"\bthan( (with|for|on|at|that of))?$", lower):
+        return bool(
+            re.search(rf"{PRICED}|\b(bigger|larger|smaller)\b|\b(is|comes?)( to| in)? (less|more)\b", lower)
+        ) and not re.search(rf"\b(buy|bought|sells?|gives?|{MANY})\b", lower)
+    return True
+
+
+def _than_holds(lower: str, rows: Sequence[Recommendation], spoken: Spoken, *, linked: bool) -> bool:
+    """Check that "than" is followed by a bound or by the item that the facts compare with."""
+    for match in re.finditer(r"\bthan\b(?: (?:with|for|on|a|an|the|some|your|that|of))*", lower):
+        rest = lower[match.end() :].strip()
+        if (linked and not rest) or re.match(r"\$|(?:limit|budget|max)\b", rest):
+            continue
+        word = re.match(r"[\w'&-]+", rest)
+        if word is None or not all(contains(_other_text(row), word[0]) for row in rows):
             return False
     return True
 
@@ -237,9 +344,7 @@ def _compares(lower: str, rows: Sequence[Recommendation], other: Recommendation)
 
 def _alone(lower: str, spoken: Spoken) -> bool:
     """Check "only [1] fits", "there is one": so only of a list of one."""
-    said = (
-        r"\bonly$|\b(only|just|found|there is|here is) (one|item|option|choice|pick)\b|^one (item|option|fits|came)\b"
-    )
+    said = r"\bonly$|\bthe only\b(?! reason)|\b(only|just|found|there is|here is) (one|item|option|choice|pick)\b|^one (item|option|fits|came)\b"
     return len(spoken.rows) == 1 or not re.search(said, lower)
 
 
@@ -263,7 +368,11 @@ def _extremes_hold(lower: str, held: Sequence[int], spoken: Spoken) -> bool:
         plain = re.sub(pattern, " ", plain)
         known = [sign * value for value in values.values() if value is not None]
         if not held:
-            if len(known) < len(values) or known != sorted(known):
+            ordered = re.search(r"\b(first|top|order|starts?|by price|up)\b", lower)
+            if len(spoken.rows) == 1 and pattern == CHEAPEST and not ordered:
+                if not all(_has("cheapest")(row) for row in spoken.rows.values()):
+                    return False
+            elif not ordered or len(known) < len(values) or known != sorted(known):
                 return False
         elif len(held) > 1:
             return False
@@ -276,8 +385,8 @@ def _extremes_hold(lower: str, held: Sequence[int], spoken: Spoken) -> bool:
     return not re.search(r"\bmost\b", plain)
 
 
-CHEAPEST = r"\b(cheapest|lowest|least)( expensive)?\b|\b(by|order of) price\b"
-DEAREST = r"\b(dearest|highest|most expensive|(costs?|spend|pay) the most)\b"
+CHEAPEST = r"\b(cheapest|lowest|least)( expensive)?\b|\bthe cheaper\b|\b(by|order of) price\b"
+DEAREST = r"\b(the dearer|the pricier|dearest|highest|most expensive|(costs?|spend|pay) the most)\b"
 EXTREMES = re.compile(rf"{CHEAPEST}|{DEAREST}|\b(biggest|largest|smallest)\b|\bmost of all\b")
 
 
@@ -375,7 +484,8 @@ def _apart(row: Recommendation, other: Recommendation | None, amount: float, kin
         return True
     if other is None or row.item.price is None or other.item.price is None:
         return False
-    apart = row.item.price - other.item.price if kinds == ("dearer",) else other.item.price - row.item.price
+    dearer = kinds in (("dearer",), ("over_price",))
+    apart = row.item.price - other.item.price if dearer else other.item.price - row.item.price
     return abs(apart - amount) < 0.005
 
 
@@ -401,6 +511,11 @@ def _numbers_hold(lower: str, rows: Sequence[Recommendation], spoken: Spoken, *,
             if not all(any(fact.kind == kind and fact.count == count for fact in row.facts) for row in rows):
                 return False
             rest = rest.replace(match[0], " ", 1)
+    if not named:
+        for match in LIST_COUNT.finditer(rest):
+            count = _number(match[1] or match[2])
+            if count is not None and count != len(spoken.rows):
+                return False
     for label in spoken.labels:
         rest = re.sub(rf"(^|\b(?:for|fits?|with) |: ){re.escape(label.lower())}", " ", rest)
     texts = [f"{_own_text(row)} {_size_text(row)} {_other_text(row)}".lower() for row in rows]
@@ -444,13 +559,20 @@ def _number(word: str) -> float | None:
 def _words_hold(lower: str, rows: Sequence[Recommendation], other: Recommendation | None, spoken: Spoken) -> bool:
     glue = vocabulary()
     labels = " ".join(spoken.labels)
-    tied = TIED.search(lower) is not None
-    texts = [f"{_own_text(row)} {_other_text(row) if tied else ''}" for row in rows]
-    for word in re.findall(r"[^\W\d_](?:(?:[^\W\d_]|['&-])*[^\W\d_])?", lower):
-        if word in glue or _number(word) is not None or all(contains(text, word) for text in texts):
+    several = len([label for label in spoken.labels if label]) > 1
+    texts, others = [_own_text(row) for row in rows], [_other_text(row) for row in rows]
+    tied = False  # whether the words before are another item's, named where the two are tied
+    for match in re.finditer(r"[^\W\d_](?:(?:[^\W\d_]|['&-])*[^\W\d_])?", lower):
+        word, after = match[0], lower[match.end() :]
+        theirs = all(contains(text, word) for text in others)
+        tied = theirs and (
+            tied or bool(TIED_BEFORE.search(lower[: match.start()].rstrip()) or TIED_AFTER.search(after))
+        )
+        if tied or word in glue or _number(word) is not None or all(contains(text, word) for text in texts):
             continue
-        # The wish's own words may be named where every item bears them out.
-        if contains(labels, word) and all(contains(row.item.text, word) for row in rows):
+        # The wish's own words may be named where every item bears them out, or one of them when there are several.
+        bears = any if several and len(rows) == len(spoken.rows) else all
+        if contains(labels, word) and bears(contains(row.item.text, word) for row in rows):
             continue
         if other is not None and contains(_own_text(other), word):
             continue
