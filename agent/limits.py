@@ -19,7 +19,7 @@ class Limits:
     session_turns: int = 200
     sessions: int = 64
     list_length: int = 5
-    item_chars: int = 120
+    item_chars: int = 70
     cart_items: int = 100
     cart_quantity: int = 99
     memories: int = 100

@@ -107,18 +107,20 @@ def price_text(item: Item) -> str:
     return "no price" if item.price is None else f"${item.price:.2f}"
 
 
-def row(recommendation: Recommendation, *, position: int, limit: int = TOLD) -> str:
-    """Write the line about an item that the model is shown; short, as every token of it is read each turn."""
+def row(recommendation: Recommendation, *, position: int, chars: int, limit: int = TOLD) -> str:
+    """Write the line about an item that the model is shown, its title cut at `chars`: every token is read each turn."""
     item = recommendation.item
     told = [fragment(fact) for fact in strongest(recommendation, limit=limit) if fact.kind != "matches" or limit > TOLD]
-    return "; ".join([f"{position}. {item.title[:70]} {price_text(item)}", *told])
+    return "; ".join([f"{position}. {item.title[:chars]} {price_text(item)}", *told])
 
 
-def list_rows(recommendations: Sequence[Recommendation], *, requests: Sequence[Request], notes: Sequence[str]) -> str:
+def list_rows(
+    recommendations: Sequence[Recommendation], *, requests: Sequence[Request], notes: Sequence[str], chars: int
+) -> str:
     """Write what the model is shown of a list: how many, for what, and one line each."""
     labels = joined_labels(requests)
     head = f"{len(recommendations)} {labels}" if labels else f"{len(recommendations)} items"
-    lines = [head, *(row(r, position=n) for n, r in enumerate(recommendations, start=1))]
+    lines = [head, *(row(r, position=n, chars=chars) for n, r in enumerate(recommendations, start=1))]
     return "\n".join([*lines, *(f"note: {note}" for note in notes)])
 
 
@@ -132,12 +134,12 @@ def joined_labels(requests: Sequence[Request]) -> str:
     return " and ".join([*(["for " + " and ".join(plain_ones)] if plain_ones else []), *own])
 
 
-def looked_rows(looked: Looked) -> str:
+def looked_rows(looked: Looked, *, chars: int) -> str:
     """Write what the model is shown when items are explained, detailed or compared."""
     names = {"explain": "why", "why_not": "why not", "details": "details", "compare": "compare"}
     lines = [names[looked.kind]]
     for position, recommendation in zip(looked.positions, looked.recommendations, strict=True):
-        lines.append(row(recommendation, position=position, limit=4))
+        lines.append(row(recommendation, position=position, chars=chars, limit=4))
     return "\n".join(lines)
 
 

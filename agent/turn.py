@@ -425,11 +425,11 @@ def plain_sentences(work: Work) -> list[str]:
 
 
 def _rows(work: Work) -> str:
-    parts = []
+    parts, chars = [], work.turn.limits.item_chars
     if work.looked is not None:
-        parts.append(plain.looked_rows(work.looked))
+        parts.append(plain.looked_rows(work.looked, chars=chars))
     if work.requests:
-        parts.append(plain.list_rows(work.shown, requests=work.requests, notes=work.notes))
+        parts.append(plain.list_rows(work.shown, requests=work.requests, notes=work.notes, chars=chars))
     elif work.notes:
         parts.append("none\n" + "\n".join(f"note: {note}" for note in work.notes))
     for outcome in work.outcomes:
