@@ -66,8 +66,11 @@ SHARES: Mapping[str, float] = {
     "two_acts": 2,
     "sort": 2,
 }
-PLAIN_KINDS = ("chat", "off_topic", "hostile", "ask", "nothing_fits")  # whole utterances: few of them say it all
 NEEDING_LIST = ("list", "focus")
+LOOKS: Mapping[str, str] = {"explain": "explained", "lookup_catalog": "detailed", "update_cart": "added"}
+BRANCH_FOLLOW = 4.0  # how much likelier than first messages, which openers teach, a branch takes up what came before
+REPEATS = 4  # how often the same words may be used: "hi" and "cheaper" are common, and little else is said twice
+ANSWERED = 0.12  # share of branches that are answered too: an answer costs as much as four plans
 
 
 @dataclass(slots=True, kw_only=True)
@@ -83,6 +86,21 @@ class Talk:
     focus: int | None = None
     untrained: list[int] = field(default_factory=list)
     kinds: list[str] = field(default_factory=list)
+    branches: list[Branch] = field(default_factory=list)
+
+    def copy(self) -> Talk:
+        """Give a talk of its own that has come as far."""
+        return replace(self, messages=[*self.messages], untrained=[*self.untrained], kinds=[*self.kinds], branches=[])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """Another way on from some point of a talk: its first `before` messages are the talk's."""
+
+    before: int
+    messages: tuple[Message, ...]
+    untrained: tuple[int, ...]
+    kind: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +199,7 @@ def write_dialogues(
     max_turns: int = 5,
     new_share: float = 0.3,
     openers: int = 0,
+    branches: int = 0,
     shares: Mapping[str, float] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
@@ -195,6 +214,7 @@ def write_dialogues(
         max_turns: Most messages of the shopper in one conversation.
         new_share: Share of talks with a new shopper, who has no history.
         openers: How many first messages with their plan to add beside the talks: the cheapest way to hear many wordings.
+        branches: How many other messages with their plan to add after each turn of a talk: what else could be said there.
         shares: Weights of the kinds of message; see `SHARES`.
         progress: Called with (done, count).
 
@@ -208,7 +228,8 @@ def write_dialogues(
     aside = out.with_name(out.name + ".partial")
     words, book, replies = read_words(shop), load_phrases(), load_replies()
     kinds: dict[str, int] = {}
-    turns = 0
+    repeats: dict[str, int] = {}
+    turns = branched = 0
     seen: set[str] = set()
     with aside.open("w", encoding="utf-8") as lines:
         for number in range(count):
@@ -225,6 +246,7 @@ def write_dialogues(
                 replies=replies,
                 turns=rng.choices(range(1, max_turns + 1), [2, 4, 4, 3, 2, 1, 1, 1][:max_turns])[0],
                 shares={**SHARES, **(shares or {})},
+                branches=branches,
             )
             for kind in talk.kinds:
                 kinds[kind] = kinds.get(kind, 0) + 1
@@ -237,6 +259,26 @@ def write_dialogues(
                 metadata={"source": "dialogues", "untrained": talk.untrained, "kinds": talk.kinds},
             )
             lines.write(json.dumps(to_json(_light(conversation)), ensure_ascii=False) + "\n")
+            for place, branch in enumerate(talk.branches):
+                said = branch.messages[branch.before].content
+                seen.add(said)
+                repeats[said] = repeats.get(said, 0) + 1
+                if repeats[said] > REPEATS:
+                    continue
+                branched += 1
+                other = Conversation(
+                    conversation_id=f"d{seed}-{number}/{place}",
+                    user_id=talk.user_id,
+                    messages=branch.messages,
+                    metadata={
+                        "source": "branches",
+                        "branch_of": conversation.conversation_id,
+                        "train_from": branch.before,
+                        "untrained": branch.untrained,
+                        "kinds": [branch.kind],
+                    },
+                )
+                lines.write(json.dumps(to_json(_light(other)), ensure_ascii=False) + "\n")
             if progress is not None:
                 progress(number + 1, count)
         for conversation in _openers(
@@ -250,6 +292,7 @@ def write_dialogues(
     return {
         "conversations": count,
         "turns": turns,
+        "branches": branched,
         "distinct_messages": len(seen),
         "kinds": dict(sorted(kinds.items())),
     }
@@ -266,10 +309,10 @@ def _openers(
     book: Phrasebook,
     shares: Mapping[str, float],
 ) -> Iterator[Conversation]:
-    """Draw first messages with their plans, each wording once; nothing is run, as nothing comes before them."""
-    weights = {kind: weight if kind not in PLAIN_KINDS else weight / 2 for kind, weight in {**SHARES, **shares}.items()}
+    """Draw first messages with their plans, no wording often; nothing is run, as nothing comes before them."""
+    weights = {**SHARES, **shares}
     rng = Random(f"{seed}:openers")
-    seen: set[str] = set()
+    repeats: dict[str, int] = {}
     for number in range(count):
         for _attempt in range(50):
             user_id = rng.choice(known)
@@ -277,12 +320,12 @@ def _openers(
             if not basket:
                 continue
             filled, kind = _next_message(Talk(user_id=user_id), shop, basket, rng, words, book, weights)
-            if filled is None or filled.text in seen:
+            if filled is None or repeats.get(filled.text, 0) >= REPEATS:
                 continue
             calls = [_renamed(call) for call in filled.calls]
             if any(check_call(call, message=filled.text, said=())[1] for call in calls):
                 continue
-            seen.add(filled.text)
+            repeats[filled.text] = repeats.get(filled.text, 0) + 1
             yield Conversation(
                 conversation_id=f"o{seed}-{number}",
                 messages=(
@@ -316,8 +359,12 @@ def make_talk(
     replies: Replies,
     turns: int,
     shares: Mapping[str, float],
+    branches: int = 0,
 ) -> Talk:
-    """Let a simulated shopper with this next basket talk to the real tools for some turns."""
+    """Let a simulated shopper with this next basket talk to the real tools for some turns.
+
+    After each turn, `branches` other ways on are tried and kept beside it.
+    """
     talk = Talk(user_id=user_id)
     wanted = [item_id for item_id in basket if item_id in words.by_item] or list(words.by_item)[:50]
     for _ in range(turns):
@@ -325,6 +372,16 @@ def make_talk(
             filled, kind = _next_message(talk, shop, wanted, rng, words, book, shares)
             if filled is not None and _take_turn(talk, shop, filled, kind, rng, replies):
                 break
+        for _attempt in range(2 * branches):
+            if sum(branch.before == len(talk.messages) for branch in talk.branches) == branches:
+                break
+            filled, kind = _next_message(talk, shop, wanted, rng, words, book, shares, follow=BRANCH_FOLLOW)
+            other, before = talk.copy(), len(talk.messages)
+            if filled is not None and _take_turn(other, shop, filled, kind, rng, replies):
+                answered = rng.random() < ANSWERED
+                kept = other.messages if answered else other.messages[: before + 2]
+                unlearned = tuple(at for at in other.untrained if before <= at < len(kept))
+                talk.branches.append(Branch(before=before, messages=tuple(kept), untrained=unlearned, kind=kind))
     return talk
 
 
@@ -336,6 +393,7 @@ def _next_message(
     words: Words,
     book: Phrasebook,
     shares: Mapping[str, float],
+    follow: float = 2.0,
 ) -> tuple[Filled | None, str]:
     """Draw a phrase that makes sense now, and fill it with what this shopper wants."""
     available = {"nothing"}
@@ -347,23 +405,30 @@ def _next_message(
         available.add("cart")
     if talk.memories:
         available.add("memory")
+    if talk.shown and (before := _last_call(talk)) in LOOKS:
+        available.add(LOOKS[before])
     weights = {}
     for kind in book.kinds:
-        needs = {phrase.needs for phrase in book.phrases[kind]}
-        if needs & available:
-            weight = shares.get(kind, 1.0)
+        fitting = [phrase for phrase in book.phrases[kind] if phrase.needs in available]
+        if fitting:
             # Follow-ups are what a talk is made of once there is a list; openers start it.
-            if needs & {"list", "focus", "cart", "memory"} & available:
-                weight *= 2.0
-            weights[kind] = weight
-    kind = rng.choices(list(weights), list(weights.values()))[0]
-    phrase = book.sample(kind, rng, where=lambda one: one.needs in available)
+            taking_up = sum(phrase.needs != "nothing" for phrase in fitting) / len(fitting)
+            weights[kind] = shares.get(kind, 1.0) * (1 + (follow - 1) * taking_up), taking_up
+    kind = rng.choices(list(weights), [weight for weight, _ in weights.values()])[0]
+    taking_up = weights[kind][1]
+    taken_up = rng.random() < follow * taking_up / (1 + (follow - 1) * taking_up)
+    phrase = book.sample(kind, rng, where=lambda one: one.needs in available and (one.needs != "nothing") == taken_up)
     values = _values(phrase, talk, shop, wanted, rng, words)
     if values is None:
         return None, kind
     filled = phrase.fill(values, rng, count=len(talk.shown) or None)
     rough = roughen(filled.text, rng, keep=_kept_words(filled))
     return Filled(text=rough, calls=filled.calls), kind
+
+
+def _last_call(talk: Talk) -> str:
+    calls = [message.tool_calls for message in talk.messages if message.tool_calls]
+    return calls[-1][0].name if calls and len(calls[-1]) == 1 else ""
 
 
 def _kept_words(filled: Filled) -> list[str]:
@@ -426,7 +491,8 @@ def _values(
                     return None
                 values[slot] = rng.choice(choices)
             case "position":
-                values[slot] = rng.randint(1, count) if count else None
+                free = [place for place in range(1, count + 1) if place not in values.values()]
+                values[slot] = rng.choice(free) if free else None
             case "positions":
                 if count < 2:
                     return None

@@ -44,7 +44,9 @@ def _join(trunk: TokenSequence, branch: TokenSequence, *, gain: int, limit: int)
     end = start + len(branch.ids) - shared
     if shared < gain or end > limit:
         return None
-    spans = (Span(start=one.start - shared + start, end=one.end - shared + start, plan=one.plan) for one in branch.spans)
+    spans = (
+        Span(start=one.start - shared + start, end=one.end - shared + start, plan=one.plan) for one in branch.spans
+    )
     return TokenSequence(
         conversation_id=trunk.conversation_id,
         ids=trunk.ids + branch.ids[shared:],

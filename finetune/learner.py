@@ -34,13 +34,13 @@ class Settings:
     final_share: float = 0.05
     weight_decay: float = 0.0
     clip: float = 1.0
-    batch_tokens: int = 3072
-    passes_per_step: int = 2
+    batch_tokens: int = 2048
+    passes_per_step: int = 1
     max_length: int = 2048
     share_prefix: bool = True
-    validation_share: float = 0.02
+    validation_share: float = 0.015
     validation_limit: int = 100
-    evaluations: int = 8
+    evaluations: int = 5
     patience: int | None = None
     precision: Precision | None = None
     seed: int = 0

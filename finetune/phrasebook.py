@@ -79,8 +79,9 @@ STORIED = frozenset(
 """Kinds of phrases that people wrap in a story."""
 
 UNSPOKEN = ("all", "it")
-NEEDS = ("nothing", "list", "focus", "cart", "memory")
-"""What must have gone before: a list shown, one item of it talked about, a filled cart, something remembered."""
+NEEDS = ("nothing", "list", "focus", "cart", "memory", "explained", "detailed", "added")
+"""What must have gone before: a list shown, one item of it talked about, a filled cart, something remembered, or that
+the message before asked why, asked about an item, or changed the cart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

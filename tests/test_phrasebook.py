@@ -11,6 +11,7 @@ import pytest
 from agent import grounding
 from agent.amounts import numbers_in
 from agent.context import money
+from finetune.dialogues import LOOKS
 from finetune.phrasebook import (
     NEEDS,
     SLOTS,
@@ -31,6 +32,7 @@ from retrieval.records import Fact, Item, Part, Recommendation
 from retrieval.wish import Wish
 
 MINIMUM = {
+    "and_that": 20,
     "search": 200, "occasion": 200, "max_price": 120, "min_price": 40, "between": 20, "sort": 50, "brand": 60,
     "size": 60, "with_words": 80, "without": 100, "combo": 120, "several": 80, "again": 60, "new": 50, "recommend": 80,
     "refine": 120, "similar": 150, "goes_with": 80, "why": 80, "why_not": 80, "compare": 80, "details": 60, "cart": 200,
@@ -119,12 +121,17 @@ def test_every_slot_is_known_and_said() -> None:
 
 
 def test_no_text_has_two_meanings_or_stands_twice() -> None:
-    """The same words with two plans cannot be learned, and a duplicate is no variety."""
-    seen: dict[str, Phrase] = {}
+    """The same words with two plans cannot be learned, and a duplicate is no variety.
+
+    What only takes up the message before ("and the second?") means what that one meant.
+    """
+    seen: dict[tuple[str, str], Phrase] = {}
     for phrase in PHRASES:
+        after = phrase.needs if phrase.needs in LOOKS.values() else ""
         for text in {fold(text) for text in expansions(phrase.text)}:
-            assert text not in seen, f"{where(phrase)} and {where(seen[text])}"
-            seen[text] = phrase
+            for context in {after, ""} if after else {"", *LOOKS.values()}:
+                assert (text, context) not in seen, f"{where(phrase)} and {where(seen[text, context])}"
+            seen[text, after] = phrase
 
 
 def test_every_phrase_can_be_filled() -> None:

@@ -266,10 +266,11 @@ def dialogues(
         Path | None, typer.Option(metavar="FILE", help="Default: dialogues.jsonl in the home folder.")
     ] = None,
     shop: ShopOption = None,
-    count: Annotated[int, typer.Option(min=1, help="How many conversations.")] = 500,
+    count: Annotated[int, typer.Option(min=1, help="How many conversations.")] = 170,
     openers: Annotated[
         int, typer.Option(min=0, help="How many first messages with their plan beside them: cheap to train on.")
-    ] = 4500,
+    ] = 3000,
+    branches: Annotated[int, typer.Option(min=0, help="How many other ways on to try after each turn.")] = 8,
     weeks: Annotated[float, typer.Option(min=0.1, help="Wishes come from the last so many weeks of the log.")] = 4.0,
     seed: Annotated[int, typer.Option(help="The same seed makes the same conversations.")] = 0,
 ) -> None:
@@ -291,6 +292,7 @@ def dialogues(
             out=out,
             count=count,
             openers=openers,
+            branches=branches,
             weeks=weeks,
             seed=seed,
             progress=progress,
