@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,8 +61,10 @@ def test_so_many_talks_are_open_at_once(tmp_path: Path) -> None:
 
 
 def test_a_turn_makes_so_many_tool_calls(tmp_path: Path) -> None:
-    """More calls than allowed are not made, whatever the server sends."""
+    """As many as allowed are all made, more are not, whatever the server sends."""
     talk = Talk(tmp_path, tool_calls=2)
+    at = talk.say("a, b", *[call("search_catalog", query=words) for words in ("cheese", "milk")])
+    assert [name for name, _ in at.calls] == ["search_catalog"] * 2
     told = talk.say("a, b, c", *[call("search_catalog", query=words) for words in ("cheese", "milk", "popcorn")])
     assert [name for name, _ in told.calls] == ["search_catalog"] * 2
 
@@ -84,6 +88,8 @@ def test_so_much_is_remembered(tmp_path: Path) -> None:
     talk = Talk(tmp_path, memories=2)
     for text in ("no ham", "no fish", "no nuts"):
         talk.say(text, call("remember", kind="avoid", text=text[3:]))
+        if text == "no fish":
+            assert talk.memory == [("avoid", "ham"), ("avoid", "fish")]
     assert talk.memory == [("avoid", "fish"), ("avoid", "nuts")]
 
 
@@ -96,6 +102,50 @@ def test_a_turn_has_so_many_seconds(tmp_path: Path) -> None:
     assert told.sources == {"plain"}
     assert len(talk.model.prompts) == 1
     assert isinstance(told.events[-1], Finished)
+
+
+def test_the_model_writes_so_many_tokens(tmp_path: Path) -> None:
+    """Each call carries its bound to the server, which stops there; what it cut in two is no sentence."""
+    talk = Talk(tmp_path, plan_tokens=33, answer_tokens=44)
+    asked: list[tuple[str, int]] = []
+    plan, answer = talk.model.plan, talk.model.answer
+
+    def counted_plan(*args: Any, **more: Any) -> str:
+        asked.append(("plan", more["max_tokens"]))
+        return plan(*args, **more)
+
+    def counted_answer(*args: Any, **more: Any) -> Iterator[str]:
+        asked.append(("answer", more["max_tokens"]))
+        return answer(*args, **more)
+
+    talk.model.plan, talk.model.answer = counted_plan, counted_answer  # type: ignore[method-assign]
+    told = talk.say("shredded cheese", CHEESE, answer="Here are 2 for shredded cheese. [1] costs")
+    assert asked == [("plan", 33), ("answer", 44)]
+    assert told.sentences == ["Here are 2 for shredded cheese."]
+
+
+def test_a_prompt_is_so_long(tmp_path: Path) -> None:
+    """With room the talk is read from its start; past the bound the oldest turns go, the newest message never."""
+    seen = []
+    for tokens in (100_000, 400):
+        talk = Talk(tmp_path, prompt_tokens=tokens)
+        for number in range(8):
+            talk.say(f"shredded cheese number {number} please", CHEESE)
+        prompt = [message["content"] for message in talk.model.prompts[-2]]
+        assert prompt[-1] == "shredded cheese number 7 please"
+        seen.append(any("number 0 " in content for content in prompt[1:]))
+    assert seen == [True, False]
+
+
+@pytest.mark.parametrize("past", [0, 1])
+def test_so_much_of_a_title_enters_the_prompt(tmp_path: Path, past: int) -> None:
+    """At its length a title is read whole, past it it is cut; the shopper's card has all of it."""
+    title = "Shredded cheese, 8 oz, store brand"
+    talk = Talk(tmp_path, item_chars=len(title) - past)
+    told = talk.say("shredded cheese, cheapest", call("search_catalog", query="shredded cheese", sort="cheapest"))
+    assert told.cards[0].recommendation.item.title == title
+    row = talk.model.prompts[-1][-1]["content"].splitlines()[2]
+    assert row.startswith(f"1. {title[: len(title) - past]} $2.00")
 
 
 def test_limits_are_settings_of_the_house() -> None:
