@@ -31,11 +31,15 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """Candidates for one request, before ranking; `notes` say what of the wish could not be done."""
+    """Candidates for one request, before ranking.
+
+    `notes` say what of the wish could not be done, `near` are the ids of the items that they speak of.
+    """
 
     request: Request
     candidates: tuple[Candidate, ...]
     notes: tuple[str, ...] = ()
+    near: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ changes of cart and memory come back as values and are made by the turn, for the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -59,6 +60,7 @@ def search_catalog(
     """
     turn: Turn = runtime.context
     notes: list[str] = []
+    near: list[str] = []
     if query:
         queries = (query, turn.message) if turn.alone else (query,)
         base = Request(
@@ -89,12 +91,12 @@ def search_catalog(
     for word in without or ():
         wish = _without_word(turn, wish, word)
     if size:
-        wish = _with_size(turn, wish, base, size, notes)
+        wish, near = _with_size(turn, wish, base, size, notes)
     request = replace(base, wish=wish, sort=sort or base.sort)
     if bought == "again" and turn.user_id is None:
         notes.append("I have no past purchases of yours on record, so these are from the whole shop.")
         request = replace(request, wish=replace(wish, bought="any"))
-    return _pooled(turn, request, notes)
+    return _pooled(turn, request, notes, near=near)
 
 
 @tool(response_format="content_and_artifact", parse_docstring=True)
@@ -448,7 +450,7 @@ TOOLS: tuple[BaseTool, ...] = (
 )
 
 
-def _pooled(turn: Turn, request: Request, notes: list[str]) -> Answer:
+def _pooled(turn: Turn, request: Request, notes: list[str], *, near: Sequence[str] = ()) -> Answer:
     """Retrieve the candidates of a request; the pool is empty where nothing fits.
 
     What the shopper wants to be spared is kept out here, so that no tool and no refinement can miss it.
@@ -469,7 +471,7 @@ def _pooled(turn: Turn, request: Request, notes: list[str]) -> Answer:
     elif request.task == "search":
         candidates = shop.catalog.search(list(request.queries), wish=wish, limit=RETRIEVED, bought=turn.bought)
     elif request.task == "similar":
-        candidates = shop.catalog.similar(request.anchors[0], wish=wish, limit=RETRIEVED)
+        candidates = _alike(turn, request, shop.catalog.similar(request.anchors[0], wish=wish, limit=RETRIEVED))
     elif request.task == "again" and turn.user_id is None:
         candidates = []
     else:
@@ -477,8 +479,23 @@ def _pooled(turn: Turn, request: Request, notes: list[str]) -> Answer:
     if request.task in ("goes_with", "again", "new", "next_basket"):
         candidates = [c for c in candidates if not broken(turn.item(c.item_id), wish, bought=turn.bought(c.item_id))]
     candidates = [candidate for candidate in candidates if candidate.item_id not in turn.avoided]
-    pool = Pool(request=request, candidates=tuple(candidates), notes=tuple(notes))
+    pool = Pool(request=request, candidates=tuple(candidates), notes=tuple(notes), near=tuple(near))
     return f"{len(candidates)} candidates", pool
+
+
+def _alike(turn: Turn, request: Request, candidates: list[Candidate]) -> list[Candidate]:
+    """Keep to the same thing, else its own category: a cheaper yogurt is no soup, however little the soup costs.
+
+    Where nothing was asked but "like it", other things may fill up a short list.
+    """
+    anchor, wish = turn.item(request.anchors[0]), request.wish
+    asked = wish.below_price is not None or wish.above_price is not None or wish.item_ids is not None
+    same = [c for c in candidates if _short(turn.item(c.item_id)) == _short(anchor)]
+    own = [c for c in candidates if anchor.categories and turn.item(c.item_id).categories == anchor.categories]
+    for kept in (same, own):
+        if len(kept) >= (1 if asked else 3):
+            return kept
+    return [] if asked and anchor.categories else candidates
 
 
 def _asked_out(turn: Turn, wish: Wish) -> tuple[str, ...]:
@@ -535,11 +552,13 @@ def _without_word(turn: Turn, wish: Wish, word: str) -> Wish:
     return replace(wish, text_none=tuple(dict.fromkeys((*wish.text_none, word))))
 
 
-def _with_size(turn: Turn, wish: Wish, base: Request, size: str, notes: list[str]) -> Wish:
+def _with_size(turn: Turn, wish: Wish, base: Request, size: str, notes: list[str]) -> tuple[Wish, list[str]]:
+    """Keep what has this size; without any, note the sizes there are and give the items that have them."""
     wanted = parse_quantity(size)
     if wanted is None:
         notes.append(f"I can't read {size} as a size, so I left that out.")
-        return wish
+        return wish, []
+    wish = replace(wish, item_ids=None)  # a size asked for before gives way
     queries = list(base.queries) or [base.wish.query]
     near = turn.shop.catalog.search(queries, wish=wish, limit=400, bought=turn.bought)
     fits, sizes = set(), []
@@ -551,12 +570,16 @@ def _with_size(turn: Turn, wish: Wish, base: Request, size: str, notes: list[str
         elif held is not None:
             sizes.append(item)
     if not fits and sizes:
-        known = list(
-            dict.fromkeys(part for item in sizes[:8] for part in item.title.split(", ")[1:] if parse_quantity(part))
-        )
-        if known:
-            notes.append(f"Not in {size}; the sizes here are {', '.join(known[:4])}.")
-    return replace(wish, item_ids=frozenset(fits))
+        known: dict[str, str] = {}
+        for item in sizes[:8]:
+            for part in item.title.split(", ")[1:]:
+                if parse_quantity(part):
+                    known.setdefault(part, item.item_id)
+        told = list(known)[:4]
+        if told:
+            notes.append(f"Not in {size}; the sizes here are {', '.join(told)}.")
+            return replace(wish, item_ids=frozenset()), [known[part] for part in told]
+    return replace(wish, item_ids=frozenset(fits)), []
 
 
 def _by_size(turn: Turn, anchor: Item, than: str) -> frozenset[str]:

@@ -63,6 +63,7 @@ class Work:
     looked: Looked | None = None
     new_list: bool = False
     notes: list[str] = field(default_factory=list)
+    near: list[str] = field(default_factory=list)  # ids of items that the notes speak of, and that are not shown
     rows: str = ""
     acts: list[str] = field(default_factory=list)
     raw: list[str] = field(default_factory=list)
@@ -196,13 +197,16 @@ def _rank(work: Work) -> None:
     for pool in pools:
         ranked = rank_pool(turn, pool, limit=each)
         work.notes += [note for note in pool.notes if note not in work.notes]
+        work.near += pool.near
         known = {r.item.item_id for r in work.shown}
         fresh = [r for r in ranked if r.item.item_id not in known]
         if fresh:
             work.requests.append(pool.request)
             work.shown += fresh
         elif not ranked:
-            work.notes += nothing_fits(turn, pool)
+            sentences, near = nothing_fits(turn, pool)
+            work.notes += sentences
+            work.near += near
         work.acts.append("recommend")
     work.shown = with_list_facts(work.shown[:10])
     work.new_list = bool(work.shown)
@@ -283,18 +287,22 @@ def with_list_facts(recommendations: Sequence[Recommendation]) -> list[Recommend
     return [_asked(r, [Fact(kind="cheapest")]) if r.item.price == prices[0] else r for r in out]
 
 
-def nothing_fits(turn: Turn, pool: Pool) -> list[str]:
-    """Say that the shop has nothing that fits, and what stands in the way where that is known."""
+def nothing_fits(turn: Turn, pool: Pool) -> tuple[list[str], list[str]]:
+    """Say that the shop has nothing that fits, and what stands in the way where that is known.
+
+    Returns:
+        The sentences, and the ids of the items that they speak of.
+    """
     request, wish = pool.request, pool.request.wish
     if request.task == "again" and any("past purchases" in note for note in pool.notes):
-        return []
+        return [], []
     label = request.label or "that"
     if request.task == "search" and not wish.age_restricted and names_restricted(turn, wish.query):
-        return [ASK_FOR_IT]
+        return [ASK_FOR_IT], []
     if request.task == "goes_with":
-        return [f"Nothing here is bought often enough with {label.removeprefix('goes with ')} to say."]
+        return [f"Nothing here is bought often enough with {label.removeprefix('goes with ')} to say."], []
     if request.task == "similar" and request.label:
-        return [f"Nothing like it here is {label}." if " than " in label else f"Nothing else here is {label}."]
+        return [f"Nothing like it here is {label}." if " than " in label else f"Nothing else here is {label}."], []
     out = [
         f"Nothing else here fits {label}."
         if wish.exclude_ids & turn.seen and request.task == "search"
@@ -304,15 +312,15 @@ def nothing_fits(turn: Turn, pool: Pool) -> list[str]:
         if wish.max_price is not None or wish.below_price is not None:
             free = replace(wish, max_price=None, below_price=None)
             hits = turn.shop.catalog.search(list(request.queries), wish=free, limit=50, bought=turn.bought)
-            prices = [turn.item(hit.item_id).price for hit in hits]
-            known = [price for price in prices if price is not None]
+            known = [(item.price, item.item_id) for hit in hits if (item := turn.item(hit.item_id)).price is not None]
             if known:
-                out.append(f"The cheapest one here costs {plain.money(min(known))}.")
+                price, item_id = min(known)
+                return [*out, f"The cheapest one here costs {plain.money(price)}."], [item_id]
         elif wish.text_all:
             free = replace(wish, text_all=())
             if turn.shop.catalog.search(list(request.queries), wish=free, limit=1, bought=turn.bought):
                 out.append(f"I looked for {' and '.join(wish.text_all)} on the labels, and none of them says so.")
-    return out
+    return out, []
 
 
 # answer
@@ -608,6 +616,7 @@ def keep(work: Work, write: Write) -> None:
         "about": [r.item.item_id for r in work.looked.recommendations] if work.looked else [],
         "cart": [list(entry) for entry in work.cart],
         "notes": work.notes,
+        "near": work.near,
         "raw": " ".join(_own_words(work)),
         "sentences": len(work.raw),
         "source": work.sources,

@@ -44,6 +44,7 @@ class Evidence:
         self.rows = {str(row["item_id"]): row for row in (*rows, *looked)}
         self.listed = [str(row["item_id"]) for row in rows]
         self.about = [str(item_id) for item_id in evidence.get("about") or ()]
+        self.near = [str(item_id) for item_id in evidence.get("near") or ()]
         self.previous = list(previous)
         self.cart = [(str(row[0]), int(row[1])) for row in evidence.get("cart") or () if len(row) == 2]
         self.notes = " ".join(str(note) for note in evidence.get("notes") or ()).lower()
@@ -77,14 +78,15 @@ class Evidence:
         facts = [
             str(fact.get("item_id")) for item_id in self.rows for fact in self.facts(item_id) if fact.get("item_id")
         ]
-        ids = [*self.listed, *self.about, *(item_id for item_id, _ in self.cart), *self.previous, *facts]
+        ids = [*self.listed, *self.about, *self.near, *(item_id for item_id, _ in self.cart), *self.previous, *facts]
         return [item_id for item_id in dict.fromkeys(ids) if item_id in self.items]
 
     @cached_property
     def subjects(self) -> list[str]:
         """List the ids that a sentence naming none is about."""
         first = self.about or self.listed
-        return [i for i in dict.fromkeys([*first, *(item_id for item_id, _ in self.cart)]) if i in self.items]
+        ids = [*first, *self.near, *(item_id for item_id, _ in self.cart)]
+        return [item_id for item_id in dict.fromkeys(ids) if item_id in self.items]
 
     @cached_property
     def names(self) -> list[tuple[str, frozenset[str]]]:

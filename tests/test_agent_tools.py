@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from agent.events import Listed
 from retrieval.quantity import item_quantity
+from retrieval.shop import Shop
 from tests.scripted_model import call
+from tests.shops import small_source
 from tests.small_shop import Talk, Told, small_shop
 
 NINTH = "There is no number 9: the last list has 5 items. Which one do you mean?"
@@ -244,16 +247,48 @@ def test_cheaper_and_dearer_are_strictly_so(talk: Talk) -> None:
     assert min(prices(dearer)) > 2.0
 
 
-def test_bigger_and_smaller_are_strictly_so(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the size on the label, of things measured alike; so small a shop has to take unlike things for alike."""
-    monkeypatch.setattr("retrieval.catalog.ALIKE", 0.0)
+@pytest.fixture(scope="module")
+def sizes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """Open the small shop with shredded cheese in two more sizes."""
+    from dataclasses import replace
+
+    from retrieval.prepare import prepare
+
+    source, folder = small_source(), tmp_path_factory.mktemp("sizes")
+    cheese = next(item for item in source.items if item.item_id == "i06")
+    more = [
+        replace(cheese, item_id=f"s{ounces}", title=f"Shredded cheese, {ounces} oz, store brand", price=ounces / 4)
+        for ounces in (4, 16)
+    ]
+    more = [replace(item, attributes={**item.attributes, "size": item.title.split(", ")[1].upper()}) for item in more]
+    prepare(replace(source, items=[*source.items, *more]), shop=folder)
+    with Shop.open(folder) as shop:
+        yield shop
+
+
+def test_bigger_and_smaller_are_strictly_so(sizes: Shop, tmp_path: Path) -> None:
+    """By the size on the label, and of the same thing."""
+    talk = Talk(tmp_path, shop=sizes)
+    for than, wanted in (("bigger", {"s16"}), ("smaller", {"s4"})):
+        talk.say("8 oz cheese", call("search_catalog", query="shredded cheese", size="8 oz"))
+        assert set(talk.say(than, call("similar_items", position=1, than=than)).items) == wanted
+
+
+def test_a_size_gives_way_to_another(sizes: Shop, tmp_path: Path) -> None:
+    """As in "16 oz" and then "4 oz": the second is not looked for among the first."""
+    talk = Talk(tmp_path, shop=sizes)
+    assert talk.say("16 oz cheese", call("search_catalog", query="shredded cheese", size="16 oz")).items == ["s16"]
+    assert talk.say("4 oz then", call("search_catalog", size="4 oz")).items == ["s4"]
+
+
+def test_nothing_unlike_is_cheaper(talk: Talk) -> None:
+    """A cheaper thing of another kind is no answer to "cheaper"; that there is none is said, and by what it holds."""
     talk.say("popcorn", call("search_catalog", query="popcorn"))
-    bigger = talk.say("a bigger one", call("similar_items", position=1, than="bigger"))
-    assert bigger.items
-    assert all(amount(item_id) > 10 for item_id in bigger.items)
-    talk.say("popcorn", call("search_catalog", query="popcorn"))
-    smaller = talk.say("a smaller one", call("similar_items", position=1, than="smaller"))
-    assert set(smaller.items) == {"i06", "i07"}
+    told = talk.say("cheaper", call("similar_items", position=1, than="cheaper"))
+    assert (told.items, told.sentences) == ([], ["Nothing like it here is cheaper than popcorn."])
+    told = talk.say("popcorn under $1", call("search_catalog", query="popcorn", max_price=1))
+    assert told.sentences[-1] == "The cheapest one here costs $2.50."
+    assert told.reply.evidence["near"] == ["i02"]
 
 
 def test_there_may_be_nothing_bigger(talk: Talk) -> None:
