@@ -191,6 +191,8 @@ def _run(call: ToolCall, turn: Turn) -> tuple[Outcome, str]:
 def _rank(work: Work) -> None:
     """Rank every pool and join the lists: the first list of a turn is what "the second one" will mean."""
     pools = [outcome for outcome in work.outcomes if isinstance(outcome, Pool)]
+    if work.model_away and not work.planned:  # a whole message was searched for, which makes no name for a list
+        pools = [replace(pool, request=replace(pool.request, label="your words")) for pool in pools]
     turn = work.turn
     length = turn.limits.list_length
     each = length if len(pools) <= 1 else max(2, (length + len(pools)) // len(pools))
@@ -297,6 +299,8 @@ def nothing_fits(turn: Turn, pool: Pool) -> tuple[list[str], list[str]]:
     if request.task == "again" and any("past purchases" in note for note in pool.notes):
         return [], []
     label = request.label or "that"
+    if label == "your words":
+        return ["Nothing in this shop fits your words. Name a thing, such as milk or cat food."], []
     if request.task == "search" and not wish.age_restricted and names_restricted(turn, wish.query):
         return [ASK_FOR_IT], []
     if request.task == "goes_with":

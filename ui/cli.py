@@ -199,6 +199,7 @@ def _chat_in_page(settings: Settings, *, model: bool, browser: bool) -> None:
         address = launch_page(page, host=settings.host, port=settings.port)
         stack.callback(page.close, verbose=False)
         _say(f"The page is on {address}  (Ctrl-C stops it)")
+        assistant.shop.catalog.warm()  # beside the model's start, so that the first search is as quick as the next
         if browser:
             import webbrowser
 
@@ -576,6 +577,7 @@ def _served(settings: Settings, *, wanted: bool, scratch: bool = False) -> Itera
         with progress_bar("Model") as progress:
             service = stack.enter_context(ModelService(settings, progress=progress))
             assistant = stack.enter_context(_assistant(settings, scratch=scratch))  # beside the model's start
+            assistant.shop.catalog.warm()
             service.wait()
         service.listen(lambda found: setattr(assistant, "model", found))
         yield assistant

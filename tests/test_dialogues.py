@@ -1,0 +1,95 @@
+"""Conversations made from histories: repeatable, true to the tools, and with every way on from where it starts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.conversation import Conversation, read_conversations
+from agent.plan import check_call
+from finetune.dialogues import REPEATS, write_dialogues
+from retrieval.records import ShopError
+from tests.small_shop import small_shop
+
+BASKETS = {"u0": [["i00", "i02", "i06"]], "u1": [["i01", "i03", "i07"], ["i05"]]}
+
+
+def made(out: Path, **options: Any) -> tuple[dict[str, Any], list[Conversation]]:
+    counted = write_dialogues(small_shop(), BASKETS, out=out, **{"count": 6, "seed": 3, **options})
+    return counted, list(read_conversations(out))
+
+
+def test_the_same_seed_makes_the_same_conversations_and_more_only_add(tmp_path: Path) -> None:
+    """Number n depends on the seed and n alone."""
+    made(tmp_path / "a.jsonl", branches=2, openers=5)
+    made(tmp_path / "b.jsonl", branches=2, openers=5)
+    made(tmp_path / "c.jsonl", branches=2, openers=8, count=8)
+    first, second, more = ((tmp_path / name).read_text().splitlines() for name in ("a.jsonl", "b.jsonl", "c.jsonl"))
+    assert first == second
+    assert [line for line in first if line in more] == first
+    assert made(tmp_path / "d.jsonl", seed=4)[1] != made(tmp_path / "e.jsonl", seed=5)[1]
+
+
+def test_a_branch_goes_on_from_its_talk_and_only_it_is_learned(tmp_path: Path) -> None:
+    """What comes before a branch is the talk's own, message by message."""
+    counted, conversations = made(tmp_path / "out.jsonl", branches=4)
+    talks = {one.conversation_id: one for one in conversations if one.metadata["source"] == "dialogues"}
+    branches = [one for one in conversations if one.metadata["source"] == "branches"]
+    assert counted["branches"] == len(branches) > 10
+    for branch in branches:
+        before = branch.metadata["train_from"]
+        talk = talks[branch.metadata["branch_of"]]
+        assert branch.messages[:before] == talk.messages[:before]
+        assert [message.role for message in branch.messages[before : before + 2]] == ["user", "assistant"]
+        assert branch.messages[before + 1].tool_calls
+
+
+def test_every_gold_call_is_one_that_serving_would_let_pass(tmp_path: Path) -> None:
+    """A plan that code repairs at serving time would teach the model what is then undone."""
+    _, conversations = made(tmp_path / "out.jsonl", branches=4, openers=40)
+    for conversation in conversations:
+        said: list[str] = []
+        for message in conversation.messages:
+            if message.role == "user":
+                said.append(message.content)
+            for call in message.tool_calls if message.role == "assistant" and not message.content else ():
+                _, dropped = check_call(call, message=said[-1], said=tuple(said[:-1]))
+                assert not dropped, said
+
+
+def test_no_words_are_used_often(tmp_path: Path) -> None:
+    """Variety is what a small model learns from; still, "hi" may be said more than once."""
+    _, conversations = made(tmp_path / "out.jsonl", openers=200, count=1)
+    said = [one.messages[0].content for one in conversations if one.metadata["source"] == "openers"]
+    assert len(said) == 200
+    assert max(map(said.count, said)) <= REPEATS
+    assert len(set(said)) > 180
+
+
+def test_shares_choose_the_kinds(tmp_path: Path) -> None:
+    """A kind with no share is left out."""
+    only = dict.fromkeys(("search", "why"), 1.0)
+    from finetune.phrasebook import load_phrases
+
+    shares = {kind: only.get(kind, 0.0) for kind in load_phrases().kinds}
+    counted, _ = made(tmp_path / "out.jsonl", shares=shares, branches=3)
+    assert set(counted["kinds"]) == {"search", "why"}
+
+
+def test_without_a_basket_after_the_cut_nothing_is_written(tmp_path: Path) -> None:
+    """Wishes come from real baskets or not at all."""
+    with pytest.raises(ShopError, match="No shopper has a basket after the cut"):
+        write_dialogues(small_shop(), {"u0": [[]]}, out=tmp_path / "out.jsonl", count=1)
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_what_is_written_is_the_one_record(tmp_path: Path) -> None:
+    """The shape that is trained on is the shape that is logged and graded."""
+    made(tmp_path / "out.jsonl", branches=1, openers=1)
+    for line in (tmp_path / "out.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        assert set(record) <= {"conversation_id", "user_id", "messages", "metadata"}
+        assert all(message["role"] in ("user", "assistant", "tool") for message in record["messages"])
