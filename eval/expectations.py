@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.conversation import ACTS, Conversation, Message
+from agent.conversation import ACTS, Conversation, Message, ToolCall
+from eval.plans import same_plan
 from retrieval.records import Item
 
-KEYS = ("act", "items", "where", "none", "about", "new", "again", "cart")
+KEYS = ("act", "items", "where", "none", "about", "new", "again", "cart", "plans")
 WHERE_KEYS = (
     "max_price",
     "min_price",
@@ -39,7 +40,8 @@ class Reply:
     """What a reply did and showed, read off the assistant's last message.
 
     `items` are the ids shown with it, best first; `about` the ids that an explanation, comparison or detail
-    is about; `cart` the ids in the cart after the turn; `previous` the ids of the list shown before it.
+    is about; `cart` the ids in the cart after the turn; `previous` the ids of the list shown before it; `calls`
+    the tool calls that were made.
     """
 
     content: str = ""
@@ -48,6 +50,7 @@ class Reply:
     about: tuple[str, ...] = ()
     cart: tuple[str, ...] = ()
     previous: tuple[str, ...] = ()
+    calls: tuple[ToolCall, ...] = ()
     failed: bool = False
 
     @property
@@ -84,6 +87,7 @@ def reply_of(message: Message) -> Reply:
         about=tuple(str(item_id) for item_id in evidence.get("about") or ()),
         cart=tuple(str(row[0]) if isinstance(row, (list, tuple)) else str(row) for row in cart),
         previous=tuple(evidence.get("previous") or ()),
+        calls=message.tool_calls,
         failed="error" in evidence,
     )
 
@@ -123,6 +127,8 @@ def check(
         holds["new"] = not any(bought(item_id) for item_id in reply.items)
     if "again" in expect:
         holds["again"] = all(bought(item_id) for item_id in reply.items)
+    if "plans" in expect:
+        holds["plans"] = any(same_plan(reply.calls, plan) for plan in expect["plans"])
     if "cart" in expect:
         wanted_ids = [resolve(reference, reply.previous) for reference in expect["cart"]]
         holds["cart"] = not reply.failed and None not in wanted_ids and set(wanted_ids) == set(reply.cart)
@@ -237,6 +243,9 @@ def _wrong(expect: Mapping[str, Any], *, items: Mapping[str, Item] | None) -> li
     for key in ("items", "cart"):
         if key in expect and not isinstance(expect[key], list):
             out.append(f'"{key}" must be a list')
+    plans = expect.get("plans", [[]])
+    if not (isinstance(plans, list) and plans and all(_is_plan(plan) for plan in plans)):
+        out.append('"plans" must be a list of plans: lists of objects with a "tool"')
     references = [*_listed(expect.get("cart", [])), *([expect["about"]] if "about" in expect else [])]
     where = expect.get("where", {})
     if not isinstance(where, dict):
@@ -264,6 +273,10 @@ def _wrong(expect: Mapping[str, Any], *, items: Mapping[str, Item] | None) -> li
         ]
         out += [f"the shop has no item {item_id!r}" for item_id in named if item_id not in items]
     return out
+
+
+def _is_plan(plan: Any) -> bool:
+    return isinstance(plan, list) and all(isinstance(call, dict) and isinstance(call.get("tool"), str) for call in plan)
 
 
 def _listed(value: Any) -> list[Any]:

@@ -17,6 +17,7 @@ from typing import Any
 from agent.conversation import Conversation, Message
 from eval.claims import Claim, unknown_names, unsupported, vocabulary
 from eval.expectations import Check, Reply, check, reply_of
+from eval.plans import arguments
 from retrieval.records import Item
 
 BOOTSTRAPS = 300
@@ -37,6 +38,8 @@ class Turn:
     usage: Mapping[str, float] = field(default_factory=dict)
     kinds: tuple[str, ...] = ()
     plain: bool = False
+    sources: tuple[str, ...] = ()
+    replaced: int = 0
 
 
 Value = tuple[float, float]
@@ -94,6 +97,17 @@ def unsupported_claim_rate(turn: Turn) -> Value | None:
 def plain_rate(turn: Turn) -> Value | None:
     """Share of replies made without the model, because it failed or was slow."""
     return float(turn.plain), 1
+
+
+def plan_accuracy(turn: Turn) -> Value | None:
+    """Share of user messages with gold plans whose calls were one of them, every argument right."""
+    return _held(turn, "plans")
+
+
+def replaced_rate(turn: Turn) -> Value | None:
+    """Share of the model's sentences that the checker did not let through."""
+    kept = sum(source == "model" for source in turn.sources)
+    return (turn.replaced, kept + turn.replaced) if kept + turn.replaced else None
 
 
 def llm_calls_per_turn(turn: Turn) -> Value | None:
@@ -170,6 +184,8 @@ RATIOS: dict[str, Ratio] = {
     "cart_accuracy": cart_accuracy,
     "new_rate": new_rate,
     "again_rate": again_rate,
+    "plan_accuracy": plan_accuracy,
+    "replaced_rate": replaced_rate,
     "plain_rate": plain_rate,
     "llm_calls_per_turn": llm_calls_per_turn,
     "prompt_tokens_per_turn": prompt_tokens_per_turn,
@@ -227,6 +243,8 @@ def grade(
                     usage=message.usage,
                     kinds=kinds,
                     plain=bool(message.evidence.get("model_away")),
+                    sources=tuple(message.evidence.get("source") or ()),
+                    replaced=int(message.evidence.get("replaced") or 0),
                 )
             )
             shown = reply.items or tuple(previous)
@@ -324,7 +342,9 @@ def _percentile(groups: Sequence[Sequence[float]], *, p: float, seed: int) -> tu
 
 
 def slices(turns: Sequence[Turn]) -> dict[str, dict[str, float | int | None]]:
-    """Give act accuracy, violations and n by kind of conversation and by wanted act, for reading failures."""
+    """Give what failed where: act accuracy, violations and n by kind of conversation and by wanted act; the share
+    of right ones and n by tool and argument of the gold plans.
+    """
     groups: dict[str, list[Turn]] = {}
     for turn in turns:
         acts = turn.expect.get("act", [])
@@ -332,7 +352,15 @@ def slices(turns: Sequence[Turn]) -> dict[str, dict[str, float | int | None]]:
             groups.setdefault(f"act:{act}", []).append(turn)
         for kind in turn.kinds:
             groups.setdefault(f"kind:{kind}", []).append(turn)
-    return {
+    right: dict[str, list[bool]] = {}
+    for turn in turns:
+        if turn.expect.get("plans"):
+            for name, held in arguments(turn.reply.calls, turn.expect["plans"]).items():
+                right.setdefault(f"call:{name}", []).append(held)
+    calls: dict[str, dict[str, float | int | None]] = {
+        name: {"n": len(held), "right": sum(held) / len(held)} for name, held in sorted(right.items())
+    }
+    return calls | {
         name: {
             "n": len(group),
             "act_accuracy": _ratio([[act_accuracy(turn)] for turn in group])[0],

@@ -50,9 +50,7 @@ def planned() -> tuple[tuple[str, tuple[str, ...], list[list[dict[str, Any]]]], 
     for line in (SETS / "unseen.jsonl").read_text(encoding="utf-8").splitlines():
         said: list[str] = []
         for message in json.loads(line)["messages"]:
-            assert ("plan" in message) != ("plans" in message), message
-            plans = message["plans"] if "plans" in message else [message["plan"]]
-            out.append((message["content"], tuple(said), plans))
+            out.append((message["content"], tuple(said), message["expect"]["plans"]))
             said.append(message["content"])
     return tuple(out)
 
