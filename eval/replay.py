@@ -137,22 +137,60 @@ def replay(
         "versions": environment.versions(),
         "hardware": environment.hardware(),
     }
-    _claim_folder(output, described, fresh=fresh)
-    finished = _finished(output, conversations)
-    total = len(conversations)
-    watched = getattr(assistant, "model", None) is not None
+    by_id = {conversation.conversation_id: conversation for conversation in conversations}
+    ordered = hold_all(
+        list(by_id),
+        lambda name: replay_one(by_id[name], assistant=assistant, history=history),
+        output=output,
+        config=described,
+        watched=getattr(assistant, "model", None) is not None,
+        fresh=fresh,
+        progress=progress,
+    )
+    record = results(ordered, items=items, bought=bought, config=described, seed=seed)
+    write_whole(output / "results.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    return record
+
+
+def hold_all(
+    names: Sequence[str],
+    hold: Callable[[str], Conversation],
+    *,
+    output: Path,
+    config: Mapping[str, Any],
+    watched: bool = False,
+    fresh: bool = False,
+    progress: Callable[..., None] | None = None,
+) -> list[Conversation]:
+    """Hold every conversation that `output` does not have yet, each on disk as soon as it is finished; give all.
+
+    Args:
+        names: The conversations' ids, in their order.
+        hold: Holds the conversation of this id.
+        output: The run's folder.
+        config: What is run; a folder that holds another run is refused.
+        watched: A model is there: conversations that it left alone are not kept when it stays away.
+        fresh: Start over.
+        progress: Called with a text and the share done, and `done` and `total`.
+
+    Raises:
+        ShopError: when `output` holds another run or cannot be written, or the model stays away.
+    """
+    _claim_folder(output, config, fresh=fresh)
+    finished = _finished(output, names)
+    total = len(names)
     unsure: list[Conversation] = []  # held without the model, not yet on disk: perhaps it is about to be dead
 
     def keep(conversation: Conversation) -> None:
         finished[conversation.conversation_id] = conversation
         _append(output / "conversations.jsonl", conversation)
 
-    for done, conversation in enumerate(conversations):
+    for done, name in enumerate(names):
         if progress is not None:
-            progress(f"Replaying {conversation.conversation_id}", done / total, done=done, total=total)
-        if conversation.conversation_id in finished:
+            progress(f"Talking: {name}", done / total, done=done, total=total)
+        if name in finished:
             continue
-        went = replay_one(conversation, assistant=assistant, history=history)
+        went = hold(name)
         unsure.append(went)
         if not (watched and _all_away(went)):
             for one in unsure:
@@ -167,10 +205,7 @@ def replay(
         keep(one)
     if progress is not None:
         progress("Grading", 1.0, done=total, total=total)
-    ordered = [finished[conversation.conversation_id] for conversation in conversations]
-    record = results(ordered, items=items, bought=bought, config=described, seed=seed)
-    write_whole(output / "results.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-    return record
+    return [finished[name] for name in names]
 
 
 def read_set(set_path: Path, *, items: Mapping[str, Item], limit: int | None = None) -> list[Conversation]:
@@ -200,7 +235,7 @@ def replay_one(conversation: Conversation, *, assistant: Talker, history: Histor
     """
     messages: list[Message] = []
     shown: tuple[str, ...] = ()
-    session = _begin(assistant, conversation)
+    session = begin(assistant, user_id=conversation.user_id)
     try:
         for place, message in enumerate(conversation.messages):
             if message.role != "user":
@@ -208,18 +243,23 @@ def replay_one(conversation: Conversation, *, assistant: Talker, history: Histor
                     shown = message.items
                 continue
             if history == "given" and place:
-                _end(assistant, session)
-                session = _begin(assistant, conversation)
+                end(assistant, session)
+                session = begin(assistant, user_id=conversation.user_id)
                 assistant.given(list(conversation.messages[:place]), session_id=session)
-            went = _turn(message, assistant=assistant, session=session, shown=shown)
+            went = hold_turn(message, assistant=assistant, session=session, shown=shown)
             messages += went
             shown = went[-1].items or shown
     finally:
-        _end(assistant, session)
+        end(assistant, session)
     return replace(conversation, messages=tuple(messages))
 
 
-def _turn(message: Message, *, assistant: Talker, session: str, shown: tuple[str, ...]) -> list[Message]:
+def hold_turn(message: Message, *, assistant: Talker, session: str, shown: tuple[str, ...]) -> list[Message]:
+    """Have a message answered, and give it with all that came of it; a turn that raises gives a reply that says so.
+
+    The last message is the reply, with the seconds it took on our own clock, the cart after it, and `shown`: the
+    list shown before it.
+    """
     started = time.perf_counter()
     first_list: float | None = None
     finished: Finished | None = None
@@ -253,18 +293,20 @@ def _turn(message: Message, *, assistant: Talker, session: str, shown: tuple[str
     return [message, *between, graded]
 
 
-def _begin(assistant: Talker, conversation: Conversation) -> str:
-    session = assistant.start(user_id=conversation.user_id)
+def begin(assistant: Talker, *, user_id: str | None) -> str:
+    """Start a talk of a shopper whose cart is empty and of whom nothing is remembered; give the session's id."""
+    session = assistant.start(user_id=user_id)
     store, owner = getattr(assistant, "store", None), getattr(assistant, "owner", None)
     if store is not None and owner is not None:
         store.erase(owner(session))
     return session
 
 
-def _end(assistant: Talker, session: str) -> None:
-    end = getattr(assistant, "end", None)
-    if end is not None:
-        end(session)
+def end(assistant: Talker, session: str) -> None:
+    """Close a talk, where the assistant closes talks."""
+    close = getattr(assistant, "end", None)
+    if close is not None:
+        close(session)
 
 
 def _all_away(conversation: Conversation) -> bool:
@@ -418,7 +460,7 @@ def _claim_folder(output: Path, config: Mapping[str, Any], *, fresh: bool) -> No
     write_whole(run, json.dumps(wanted, indent=2, ensure_ascii=False) + "\n")
 
 
-def _finished(output: Path, conversations: Sequence[Conversation]) -> dict[str, Conversation]:
+def _finished(output: Path, names: Sequence[str]) -> dict[str, Conversation]:
     """Read the conversations that are finished; a last line cut short by a crash is taken off the file."""
     path = output / "conversations.jsonl"
     if not path.is_file():
@@ -427,7 +469,7 @@ def _finished(output: Path, conversations: Sequence[Conversation]) -> dict[str, 
     whole = text[: text.rfind("\n") + 1]
     if whole != text:
         write_whole(path, whole)
-    wanted = {conversation.conversation_id for conversation in conversations}
+    wanted = set(names)
     held = (from_json(json.loads(line), where=str(path)) for line in whole.splitlines() if line.strip())
     return {one.conversation_id: one for one in held if one.conversation_id in wanted}
 
