@@ -320,7 +320,7 @@ _COUNTS: tuple[tuple[str, re.Pattern[str], tuple[str, ...]], ...] = (
     (
         "times",
         re.compile(
-            rf"({_NUMBER}|once|twice)(?: times)? (?:before|already|in all|in the past|so far)|(?:bought|buy|ordered)\w* (?:it |this |that )?({_NUMBER}|once|twice) ?(?:times)?",
+            rf"({_NUMBER}|once|twice)(?: times)? (?:before|already|in all|in the past|so far)|(?:bought|buy|ordered)\w*[\s()]+(?:it |this |that )?({_NUMBER}|once|twice) ?(?:times)?",
             re.I,
         ),
         ("bought_times", "bought_trips"),
@@ -470,6 +470,14 @@ def _read(sentence: str, held: Evidence, *, before: frozenset[str]) -> tuple[lis
                     others = frozenset(held.subjects) - frozenset(ids)
                 if others:
                     holds = holds_than(kind, ids, others, held, every=_REST.match(text, than.end()) is not None)
+            if kind == "bought" and not holds:
+                # "close to cream cheese, which you bought": said of what the reason rests on, not of the item.
+                relative = re.search(r"\b(?:which|that|as) $", text[: match.start()]) is not None
+                before_it = [named for place, named in mentions if place <= match.start()]
+                after_it = [named for place, named in mentions if place > match.start()]
+                beside = before_it[-1:] if relative else after_it[:1]
+                reasons = {str(fact.get("item_id")) for one in held.rows for fact in held.facts(one, "because_of")}
+                holds = any(named & reasons for named in beside)
             if kind != "never bought" and NEGATION.search(
                 re.split(r"[;,:.]|\band\b|\bbut\b", text[: match.start()])[-1][-28:]
             ):

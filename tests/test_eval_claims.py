@@ -29,7 +29,10 @@ EVIDENCE: dict[str, Any] = {
         {
             "position": 2,
             "item_id": "i01",
-            "facts": [{"kind": "goes_with", "count": 12, "words": ["Cat litter"], "item_id": "i03"}],
+            "facts": [
+                {"kind": "goes_with", "count": 12, "words": ["Cat litter"], "item_id": "i03"},
+                {"kind": "because_of", "words": ["Steak sauce"], "item_id": "i05"},
+            ],
         },
         {
             "position": 3,
@@ -43,6 +46,8 @@ EVIDENCE: dict[str, Any] = {
 }
 
 TRUE = [
+    "You bought Soda (#1) 6 times.",
+    "Dry cat food (#2) is close to steak sauce, which you bought.",
     "Here are 3 items for snacks under $5.",
     "Soda (#1) is on 6 of your last 10 trips.",
     "Soda costs $1.25, which is $3.75 under your $5.",
@@ -67,6 +72,8 @@ TRUE = [
     "Here are 3 items for snacks under 5.",
 ]
 FALSE = [
+    ("You bought Soda (#1) 9 times.", "times"),
+    ("Popcorn (#3) is close to soda, and you bought dry cat food before.", "bought"),
     ("Soda (#1) is on 7 of your last 10 trips.", "trips"),
     ("Soda (#1) is on 6 of your last 9 trips.", "trips"),
     ("Popcorn (#3) is on 6 of your last 10 trips.", "trips"),
