@@ -272,7 +272,9 @@ def summarise(turns: Sequence[Turn], *, seed: int = 0) -> dict[str, float | None
         groups.setdefault(turn.conversation_id, []).append(turn)
     out: dict[str, float | None] = {}
     for name, ratio in RATIOS.items():
-        out[name], out[f"{name}_stderr"] = _ratio([[ratio(turn) for turn in group] for group in groups.values()])
+        out[name], out[f"{name}_stderr"] = mean_and_error(
+            [[ratio(turn) for turn in group] for group in groups.values()]
+        )
     for name, count in COUNTS.items():
         sums = [sum(count(turn) for turn in group) for group in groups.values()]
         out[name] = sum(sums)
@@ -286,7 +288,12 @@ def summarise(turns: Sequence[Turn], *, seed: int = 0) -> dict[str, float | None
     return out
 
 
-def _ratio(groups: Sequence[Sequence[Value | None]]) -> tuple[float | None, float | None]:
+def mean_and_error(groups: Sequence[Sequence[Value | None]]) -> tuple[float | None, float | None]:
+    """Divide the sum of numerators by that of denominators, and give its standard error over conversations.
+
+    >>> mean_and_error([[(1.0, 1.0), None], [(0.0, 1.0)]])
+    (0.5, 0.5)
+    """
     pairs = [
         (sum(value[0] for value in group if value), sum(value[1] for value in group if value))
         for group in groups
@@ -363,9 +370,9 @@ def slices(turns: Sequence[Turn]) -> dict[str, dict[str, float | int | None]]:
     return calls | {
         name: {
             "n": len(group),
-            "act_accuracy": _ratio([[act_accuracy(turn)] for turn in group])[0],
-            "violation_rate": _ratio([[violation_rate(turn)] for turn in group])[0],
-            "answered_rate": _ratio([[answered_rate(turn)] for turn in group])[0],
+            "act_accuracy": mean_and_error([[act_accuracy(turn)] for turn in group])[0],
+            "violation_rate": mean_and_error([[violation_rate(turn)] for turn in group])[0],
+            "answered_rate": mean_and_error([[answered_rate(turn)] for turn in group])[0],
         }
         for name, group in sorted(groups.items())
     }
