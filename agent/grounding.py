@@ -200,6 +200,8 @@ def _unnamed(text: str, rows: Iterable[Recommendation]) -> str:
 def _forbidden(sentence: str, spoken: Spoken) -> bool:
     """Say whether glue words claim together what no record holds; the wish is said back as it is."""
     text = REFERENCE.sub("#", _plain(sentence))
+    if len(spoken.labels) > 1 and any(len(_said_at(label.lower(), text)) > 1 for label in spoken.labels if label):
+        return True  # "for milk, eggs, bread, and bread"
     for label in spoken.labels:
         text = text.replace(f"for {label.lower()}", "for it") if label else text
     text = _unnamed(text, spoken.rows.values())
@@ -210,6 +212,10 @@ def _forbidden(sentence: str, spoken: Spoken) -> bool:
     ):
         return True
     return FORBIDDEN.search(text) is not None
+
+
+def _said_at(words: str, text: str) -> list[int]:
+    return [match.start() for match in re.finditer(rf"(?<!\w){re.escape(words)}(?!\w)", text)]
 
 
 def _clauses(sentence: str) -> list[tuple[list[int], str, int | None]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from langchain_core.tools import BaseTool
@@ -141,6 +142,8 @@ COULD_MEAN: dict[tuple[str, str], str] = {
     ): "cheap low price expens dear pric big large small most least size cost afford tin fanc budget sav huge mini "
     "giant jumbo best value econom money spend premium splurge top high buck dollar little bargain",
 }
+# Tools whose query is the name of an item that the shopper said; what a search looks for may be inferred.
+NAMING = ("similar_items", "goes_with", "lookup_catalog", "explain", "update_cart")
 FREE_TEXT = ("query", "brand", "size", "text")  # the other strings are words of the schema's own ("off_topic")
 
 
@@ -203,6 +206,9 @@ def check_call(call: ToolCall, *, message: str, said: Sequence[str]) -> tuple[To
                 arguments[name] = kept
             else:
                 del arguments[name]
+    if call.name in NAMING and not _named_in(str(arguments.get("query", "")), message):
+        del arguments["query"]
+        dropped.append("query")
     size = arguments.get("size")
     if size is not None and not _size_said(size, talk=talk.lower(), amounts=amounts):
         del arguments["size"]
@@ -212,6 +218,21 @@ def check_call(call: ToolCall, *, message: str, said: Sequence[str]) -> tuple[To
         del arguments["quantity"]
         dropped.append("quantity")
     return ToolCall(name=call.name, arguments=arguments), tuple(dropped)
+
+
+def _named_in(query: str, message: str) -> bool:
+    """Say whether a message uses some word of a name: its first four letters, or something close (a typo).
+
+    >>> _named_in("cat food", "my kitty's foodd"), _named_in("deli turkey", "what goes with it")
+    (True, False)
+    """
+    words = [word for word in re.findall(r"[^\W_]+", query.lower()) if len(word) > 2]
+    said = re.findall(r"[^\W_]+", message.lower())
+    return (
+        not words
+        or query.lower() in ("store brand", "name brand")  # said in many other ways
+        or any(word[:4] in message.lower() or get_close_matches(word, said, cutoff=0.7) for word in words)
+    )
 
 
 # How a unit that is written short begins when it is said, where that is not how it is written.

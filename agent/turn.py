@@ -590,7 +590,7 @@ def _memory_sentences(work: Work, edit: MemoryEdit) -> list[str]:
             return [
                 f"I had nothing remembered about {edit.text}." if edit.text != "all" else "I had nothing remembered."
             ]
-        return ["Forgotten, all of it." if not work.memories else f"Forgotten: {edit.text}."]
+        return ["Forgotten, all of it." if edit.text.lower() in ("all", "everything") else f"Forgotten: {edit.text}."]
     sentence = {
         "like": f"I'll remember that you like {edit.text}.",
         "dislike": f"I'll remember that you don't like {edit.text}.",

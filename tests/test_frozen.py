@@ -45,3 +45,10 @@ def test_a_filter_that_nobody_asked_for_hides_nothing(message: str, arguments: d
 )
 def test_a_filter_that_was_asked_for_stays(message: str, arguments: dict[str, str]) -> None:
     assert kept(message, query="x", **arguments) == {"query": "x", **arguments}
+
+
+def test_a_name_that_the_shopper_did_not_say_names_nothing() -> None:
+    """Asked "what goes with it" after cheese went into the cart, the assistant told what goes with deli turkey."""
+    call = ToolCall(name="goes_with", arguments={"query": "deli turkey"})
+    assert check_call(call, message="what goes with it", said=())[0].arguments == {}
+    assert check_call(call, message="what goes with turky", said=())[0] == call
