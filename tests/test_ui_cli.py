@@ -18,6 +18,7 @@ import pytest
 from agent.local_vllm import free_port
 from agent.store import Store
 from tests.shops import write_files
+from tests.test_eval_compare import save, talk
 
 SHOPTALK = [sys.executable, "-m", "ui.cli"]
 ROOT = Path(__file__).parents[1]
@@ -52,7 +53,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-COMMANDS = "prepare chat eval dialogues train bench doctor settings memory".split()
+COMMANDS = "prepare chat eval compare report dialogues train bench doctor settings memory".split()
 
 
 def test_the_help_names_every_command_and_each_explains_itself(tmp_path: Path) -> None:
@@ -77,6 +78,8 @@ def test_starting_imports_nothing_heavy() -> None:
         (("eval", "no.jsonl", "--output", "out", "--no-model"), {}, "No shop at "),
         (("prepare", "--items", "no.jsonl", "--no-model"), {}, "no.jsonl"),
         (("prepare", "--interactions", "x.csv"), {}, "The log needs its items"),
+        (("compare", "a", "b"), {}, "No shop at "),
+        (("report", "out"), {}, "No shop at "),
         (("train",), {}, "Make them with: shoptalk dialogues"),
         (("memory", "show", "u1"), {}, "Nothing is kept yet"),
         (("settings",), {"SHOPTALK_PORT": "x"}, "Cannot use SHOPTALK_PORT='x'"),
@@ -152,6 +155,25 @@ def test_a_piped_talk(shop: Path) -> None:
     assert "Shredded cheese, 8 oz, store brand  $2.00" in done.stdout
     assert "Total $" in done.stdout
     assert "The last list goes from 1 to" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_comparison_is_a_release_gate_and_a_report_is_a_page(shop: Path, tmp_path: Path) -> None:
+    good = save(tmp_path / "good", [talk(f"c{n}") for n in range(14)], shop_generation="")
+    bad = save(tmp_path / "bad", [talk(f"c{n}", good=n < 2) for n in range(14)], shop_generation="")
+    other = save(tmp_path / "other", [talk("c0")], shop_generation="", set_hash="5678")
+    assert run("compare", bad, good, home=shop).returncode == 0
+    worse = run("compare", good, bad, "--metric", "answered_rate", "--changed", "1", home=shop)
+    assert worse.returncode == 1
+    assert worse.stdout.endswith("B is worse than A in answered_rate\n") and "wanted   act: recommend" in worse.stdout
+    refused = run("compare", good, other, home=shop)
+    assert refused.returncode == 2 and "made with another set" in refused.stderr
+    unknown = run("compare", good, bad, "--metric", "accuracy", home=shop)
+    assert unknown.returncode == 2 and "Did you mean act_accuracy?" in unknown.stderr
+    written = run("report", good, home=shop)
+    assert written.returncode == 0, written.stderr
+    assert (good / "report.html").is_file() and (good / "report.md").is_file()
+    assert run("report", tmp_path / "none", home=shop).returncode == 2
 
 
 @pytest.mark.slow

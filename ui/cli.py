@@ -262,6 +262,51 @@ def evaluate(
 
 
 @app.command(rich_help_panel=MAKE)
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="OUT_A", help="Folder of the run to compare with.")],
+    b: Annotated[Path, typer.Argument(metavar="OUT_B", help="Folder of the run in question.")],
+    shop: ShopOption = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this metric, which then decides; may be given several times."),
+    ] = None,
+    changed: Annotated[int, typer.Option(min=0, help="How many changed messages to show.")] = 5,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap and the test.")] = 0,
+) -> None:
+    """Say whether run OUT_B is better or worse than run OUT_A of the same set.
+
+    Exit code 1 when something that a release hangs on is worse, else 0: cost and time decide only where --metric
+    names them. Exit code 2 when the two cannot be compared.
+    """
+    from eval.compare import compare as judge
+    from eval.compare import text
+    from eval.grounds import read_grounds
+    from ui.settings import read_settings
+
+    grounds = read_grounds(read_settings(shop=shop).shop_folder)
+    found = judge(a, b, grounds=grounds, chosen=metric or (), seed=seed)
+    _say(text(found, items=grounds.items, limit=changed))
+    if found.worse:
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=MAKE)
+def report(
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the run.")], shop: ShopOption = None
+) -> None:
+    """Write what a run found as a page, OUT/report.html, and as OUT/report.md.
+
+    The run is graded again from its saved conversations; the page needs no network.
+    """
+    from eval.grounds import read_grounds
+    from eval.report import report as write
+    from ui.settings import read_settings
+
+    page, tables = write(output, grounds=read_grounds(read_settings(shop=shop).shop_folder))
+    _say(f"The report is in {page}, its tables also in {tables}")
+
+
+@app.command(rich_help_panel=MAKE)
 def dialogues(
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Default: dialogues.jsonl in the home folder.")
