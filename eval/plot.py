@@ -41,7 +41,7 @@ def bars(points: Sequence[Point], *, title: str, most: float | None = None, plac
         if point.low is not None and point.high is not None:
             parts.append(_line("whisker", at(point.low), middle, at(point.high), middle))
             parts += [_line("whisker", at(end), middle - 4, at(end), middle + 4) for end in (point.low, point.high)]
-        over = "" if point.n is None else f"  n {point.n}"
+        over = "" if point.n is None else f", n {point.n}"
         parts.append(_text(WIDTH - right + 12, middle + 4, f"{point.value:.{places}f}{over}"))
     return _svg(title, height, parts)
 

@@ -30,6 +30,7 @@ h3 { font-size: 1rem; margin: 1.4rem 0 .3rem; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; }
 th, td { text-align: left; padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 li, .said, code { overflow-wrap: anywhere; } td { overflow-wrap: break-word; }
+td:last-child:not(.figure) { min-width: 16rem; }
 .figure { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 figure { margin: 1.4rem 0; } svg { width: 100%; max-width: 44rem; height: auto; font: 12px system-ui, sans-serif; }
 .bar { fill: var(--fill); opacity: .75; } .grid { stroke: var(--line); } .joined { fill: none; stroke: var(--fill); stroke-width: 2; }
