@@ -23,3 +23,4 @@ class Limits:
     cart_items: int = 100
     cart_quantity: int = 99
     memories: int = 100
+    free_words: bool = False  # let the model word its answers as it likes; they still say only what the record says

@@ -11,7 +11,7 @@ from langchain.tools import ToolRuntime
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 
-from agent import grounding, plain
+from agent import grounding, plain, wordings
 from agent.context import Turn, sort_value
 from agent.conversation import Message, ToolCall
 from agent.events import Asked, Called, CartChanged, Event, Finished, Listed, Notice, Said, Shown
@@ -354,7 +354,9 @@ def answer(work: Work, write: Write) -> None:
                     break
                 if sentence in work.raw:
                     continue
-                if grounding.supported(sentence, spoken):
+                if grounding.supported(sentence, spoken) and (
+                    work.turn.limits.free_words or wordings.known(sentence, spoken)
+                ):
                     _say(work, write, sentence, source="model")
                 else:
                     work.replaced += 1

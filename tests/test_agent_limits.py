@@ -149,5 +149,6 @@ def test_so_much_of_a_title_enters_the_prompt(tmp_path: Path, past: int) -> None
 
 
 def test_limits_are_settings_of_the_house() -> None:
-    """Each is a plain number with a working default."""
-    assert all(getattr(Limits(), field.name) > 0 for field in fields(Limits))
+    """Each is a plain number with a working default; the one switch is off."""
+    assert all(getattr(Limits(), field.name) > 0 for field in fields(Limits) if field.name != "free_words")
+    assert Limits().free_words is False

@@ -75,6 +75,9 @@ class Settings(BaseSettings):
     cart_items: int = Field(_LIMITS.cart_items, ge=1, description="Different items a cart holds.")
     cart_quantity: int = Field(_LIMITS.cart_quantity, ge=1, description="Pieces of one item a cart holds.")
     memories: int = Field(_LIMITS.memories, ge=1, description="Things remembered of one shopper.")
+    free_words: bool = Field(
+        _LIMITS.free_words, description="Let the model word answers freely, within the record: for larger models."
+    )
 
     @property
     def shop_folder(self) -> Path:
