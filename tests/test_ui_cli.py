@@ -53,7 +53,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-COMMANDS = "prepare chat eval compare report dialogues train bench doctor settings memory".split()
+COMMANDS = "prepare chat eval compare report simulate dialogues train bench doctor settings memory".split()
 
 
 def test_the_help_names_every_command_and_each_explains_itself(tmp_path: Path) -> None:
@@ -177,6 +177,17 @@ def test_a_comparison_is_a_release_gate_and_a_report_is_a_page(shop: Path, tmp_p
 
 
 @pytest.mark.slow
+def test_simulated_shoppers_talk_to_a_shop_as_it_was_before(shop: Path, tmp_path: Path) -> None:
+    words = ("simulate", "--assistant", "search", "--shoppers", "3", "--output", tmp_path / "talks")
+    done = run(*words, "--weeks", "1", home=shop)
+    assert done.returncode == 0, done.stderr
+    assert "3 simulated shoppers" in done.stdout and (shop / "before" / "current").exists()
+    results = json.loads((tmp_path / "talks" / "results.json").read_text(encoding="utf-8"))
+    assert (results["config"]["assistant"], results["config"]["weeks"], results["results"]["leaks"]) == ("search", 1, 0)
+    refused = run(*words, "--weeks", "99", home=shop)
+    assert refused.returncode == 2 and "choose fewer with --weeks" in refused.stderr
+
+
 def test_an_unknown_shopper_is_a_sentence(shop: Path) -> None:
     done = run("chat", "--terminal", "--no-model", "--shopper", "nobody", home=shop)
     assert done.returncode == 2 and "no shopper 'nobody'" in done.stderr

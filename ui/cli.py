@@ -307,6 +307,73 @@ def report(
 
 
 @app.command(rich_help_panel=MAKE)
+def simulate(
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for results.json and conversations.jsonl.")],
+    assistant: Annotated[
+        Literal["shoptalk", "no-model", "search", "popularity", "random", "bad"],
+        typer.Option(help="Who answers: ours; ours without its model; a search box; or one that any must beat."),
+    ] = "shoptalk",
+    shoppers: Annotated[int, typer.Option(min=1, help="How many simulated shoppers.")] = 100,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same shoppers.")] = 0,
+    weeks: Annotated[float, typer.Option(min=0.1, help="Wishes come from the last so many weeks of the log.")] = 4.0,
+    shop: ShopOption = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start over instead of going on with an interrupted run.")
+    ] = False,
+) -> None:
+    """Let simulated shoppers talk to an assistant and say how they fared.
+
+    Each wants something of its next basket; the shop is prepared once more from before it. An interrupted run goes
+    on where it stopped.
+    """
+    from eval.held_out import hold_out
+    from eval.simulate import run_simulation
+    from retrieval.shop import Shop
+    from ui.progress import progress_bar
+    from ui.settings import read_settings
+
+    settings = read_settings(shop=shop)
+    folder = settings.home / "before"
+    with Shop.open(settings.shop_folder) as opened, progress_bar("Earlier shop") as progress:
+        held = hold_out(opened, folder=folder, weeks=weeks, progress=progress)
+    earlier = settings.model_copy(update={"shop": folder})
+    with _talker(earlier, name=assistant, seed=seed) as talker, progress_bar("Simulation") as progress:
+        described = _described(earlier, talker) if assistant == "shoptalk" else {"model": None}
+        run_simulation(
+            assistant=talker,
+            shop=talker.shop,
+            held=held,
+            shoppers=shoppers,
+            output=output,
+            seed=seed,
+            fresh=fresh,
+            config={
+                **described,
+                "assistant": assistant,
+                "weeks": weeks,
+                "shop": str(settings.shop_folder),
+                "shop_generation": talker.shop.generation,
+            },
+            progress=progress,
+        )
+    _say(f"Conversations and results are in {output}")
+
+
+@contextlib.contextmanager
+def _talker(settings: Settings, *, name: str, seed: int) -> Iterator[Any]:
+    """Open the assistant of a name over the shop of the settings."""
+    from eval.floors import floors, open_floor
+    from retrieval.shop import Shop
+
+    if name in floors():
+        with Shop.open(settings.shop_folder) as opened:
+            yield open_floor(name, shop=opened, length=settings.list_length, seed=seed)
+    else:
+        with _served(settings, wanted=name == "shoptalk", scratch=True) as assistant:
+            yield assistant
+
+
+@app.command(rich_help_panel=MAKE)
 def dialogues(
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Default: dialogues.jsonl in the home folder.")
