@@ -61,6 +61,8 @@ def search_catalog(
     turn: Turn = runtime.context
     notes: list[str] = []
     near: list[str] = []
+    if query and _only_qualifies(turn, query):
+        query, having = None, [*(having or ()), query]
     if query:
         queries = (query, turn.message) if turn.alone else (query,)
         base = Request(
@@ -523,6 +525,15 @@ def names_restricted(turn: Turn, words: str) -> bool:
 
 def _says(turn: Turn, words: str) -> bool:
     return any(contains(" ".join(turn.said[-3:]) + " " + turn.message, word) for word in words.split() if len(word) > 2)
+
+
+def _only_qualifies(turn: Turn, words: str) -> bool:
+    """Say whether words that name no kind of thing stand on what was just wished for: "gel", after detergents."""
+    held, catalog = turn.request, turn.shop.catalog
+    if held is None or held.task != "search" or len(words.split()) > 2 or catalog.focus([words]):
+        return False
+    wish = _with_word(turn, held.wish, words)
+    return bool(catalog.search(list(held.queries), wish=wish, limit=1, bought=turn.bought))
 
 
 def _with_brand(turn: Turn, wish: Wish, brand: str, notes: list[str]) -> Wish:

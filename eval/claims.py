@@ -478,6 +478,8 @@ def _read(sentence: str, held: Evidence, *, before: frozenset[str]) -> tuple[lis
                 beside = before_it[-1:] if relative else after_it[:1]
                 reasons = {str(fact.get("item_id")) for one in held.rows for fact in held.facts(one, "because_of")}
                 holds = any(named & reasons for named in beside)
+            if re.search(r"\bfewer $", text[: match.start()]) or re.match(r" (?:it )?less\b", text[match.end() :]):
+                continue  # "fewer shoppers buy it": how two items' parts stand to each other, which no single fact tells
             if kind != "never bought" and NEGATION.search(
                 re.split(r"[;,:.]|\band\b|\bbut\b", text[: match.start()])[-1][-28:]
             ):
@@ -611,7 +613,7 @@ def _spans_of_the_shopper(text: str, held: Evidence) -> list[tuple[int, int]]:
     ):
         spans.append((match.start(), match.end()))
     for match in re.finditer(
-        r"\b(?:remember|remembered|noted|forgot|forgotten|forget|keep in mind|i['’]ll avoid|i won['’]t)\b[^.;]*",
+        r"\b(?:remember|remembered|noted|forgot|forgotten|forget|keep in mind|i['’]ll avoid|i['’]ll keep|i won['’]t)\b[^.;]*",
         text.lower(),
     ):
         spans.append((match.start(), match.end()))

@@ -281,6 +281,15 @@ def test_a_size_gives_way_to_another(sizes: Shop, tmp_path: Path) -> None:
     assert talk.say("4 oz then", call("search_catalog", size="4 oz")).items == ["s4"]
 
 
+def test_a_word_that_names_nothing_qualifies_what_was_wished_for(talk: Talk) -> None:
+    """As in "cheese" and then "for pizza": searched for alone, it would find whatever else says so."""
+    talk.say("something from the dairy or the freezer", call("search_catalog", query="ice cream"))
+    told = talk.say("vanilla", call("search_catalog", query="vanilla"))
+    assert told.items == ["i10"]
+    assert "vanilla" in told.reply.evidence["wish"].get("text_all", ())
+    assert talk.say("milk", call("search_catalog", query="milk")).items[0] == "i08"
+
+
 def test_nothing_unlike_is_cheaper(talk: Talk) -> None:
     """A cheaper thing of another kind is no answer to "cheaper"; that there is none is said, and by what it holds."""
     talk.say("popcorn", call("search_catalog", query="popcorn"))
