@@ -62,7 +62,7 @@ def search_catalog(
     notes: list[str] = []
     near: list[str] = []
     if query and _only_qualifies(turn, query):
-        query, having = None, [*(having or ()), query]
+        having, query = [*(having or ()), query], None
     if query:
         queries = (query, turn.message) if turn.alone else (query,)
         base = Request(
