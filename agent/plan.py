@@ -143,6 +143,7 @@ COULD_MEAN: dict[tuple[str, str], str] = {
     "giant jumbo best value econom money spend premium splurge top high buck dollar little bargain",
 }
 # Tools whose query is the name of an item that the shopper said; what a search looks for may be inferred.
+NO_NAMES = ("goes", "with", "what", "that", "this", "one", "ones", "the", "them", "these", "those")
 NAMING = ("similar_items", "goes_with", "lookup_catalog", "explain", "update_cart")
 FREE_TEXT = ("query", "brand", "size", "text")  # the other strings are words of the schema's own ("off_topic")
 
@@ -226,10 +227,10 @@ def _named_in(query: str, message: str) -> bool:
     >>> _named_in("cat food", "my kitty's foodd"), _named_in("deli turkey", "what goes with it")
     (True, False)
     """
-    words = [word for word in re.findall(r"[^\W_]+", query.lower()) if len(word) > 2]
+    words = [word for word in re.findall(r"[^\W_]+", query.lower()) if word not in NO_NAMES]
     said = re.findall(r"[^\W_]+", message.lower())
     return (
-        not words
+        not re.search(r"[^\W_]", query)
         or query.lower() in ("store brand", "name brand")  # said in many other ways
         or any(word[:4] in message.lower() or get_close_matches(word, said, cutoff=0.7) for word in words)
     )

@@ -51,4 +51,6 @@ def test_a_name_that_the_shopper_did_not_say_names_nothing() -> None:
     """Asked "what goes with it" after cheese went into the cart, the assistant told what goes with deli turkey."""
     call = ToolCall(name="goes_with", arguments={"query": "deli turkey"})
     assert check_call(call, message="what goes with it", said=())[0].arguments == {}
+    goes = ToolCall(name="goes_with", arguments={"query": "goes"})
+    assert check_call(goes, message="what goes with it", said=())[0].arguments == {}
     assert check_call(call, message="what goes with turky", said=())[0] == call
