@@ -32,6 +32,7 @@ CHARS_PER_TOKEN = 3.2  # low for English, so that the prompt keeps under its bou
 MODEL_IS_AWAY = "The model is not answering, so this is a plain search with plain reasons."
 MODEL_STOPPED = "The model stopped, so the reasons below are plain ones."
 MODEL_IS_SLOW = "The model is slow, so the reasons below are plain ones."
+YOUR_WORDS = "your words"  # what a list is called that a plain search made of a whole message
 LEAST_SECONDS = 1.0  # left of a turn for which the model is still asked for words
 Cart = tuple[tuple[str, int], ...]
 
@@ -192,7 +193,7 @@ def _rank(work: Work) -> None:
     """Rank every pool and join the lists: the first list of a turn is what "the second one" will mean."""
     pools = [outcome for outcome in work.outcomes if isinstance(outcome, Pool)]
     if work.model_away and not work.planned:  # a whole message was searched for, which makes no name for a list
-        pools = [replace(pool, request=replace(pool.request, label="your words")) for pool in pools]
+        pools = [replace(pool, request=replace(pool.request, label=YOUR_WORDS)) for pool in pools]
     turn = work.turn
     length = turn.limits.list_length
     each = length if len(pools) <= 1 else max(2, (length + len(pools)) // len(pools))
@@ -299,8 +300,8 @@ def nothing_fits(turn: Turn, pool: Pool) -> tuple[list[str], list[str]]:
     if request.task == "again" and any("past purchases" in note for note in pool.notes):
         return [], []
     label = request.label or "that"
-    if label == "your words":
-        return ["Nothing in this shop fits your words. Name a thing, such as milk or cat food."], []
+    if label == YOUR_WORDS:
+        return [f"Nothing in this shop fits {label}. Name a thing, such as milk or cat food."], []
     if request.task == "search" and not wish.age_restricted and names_restricted(turn, wish.query):
         return [ASK_FOR_IT], []
     if request.task == "goes_with":

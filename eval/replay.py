@@ -414,18 +414,23 @@ def read_results(output: Path) -> dict[str, Any]:
 
 def print_results(record: Mapping[str, Any], *, console: Any = None) -> None:
     """Print the metrics of a run as a table, each with its standard error."""
+    n = record["n"]
+    title = f"{record['config'].get('set', '')}: {n['conversations']} conversations, {n['turns']} turns"
+    print_figures(record["results"], names=metrics.METRICS, title=title, console=console)
+
+
+def print_figures(found: Mapping[str, Any], *, names: Sequence[str], title: str, console: Any = None) -> None:
+    """Print these metrics of `found` as a table, each with its standard error."""
     from rich.console import Console
     from rich.table import Table
 
-    console = console or Console()
-    n, found = record["n"], record["results"]
-    table = Table(title=f"{record['config'].get('set', '')}: {n['conversations']} conversations, {n['turns']} turns")
+    table = Table(title=title)
     table.add_column("metric")
     table.add_column("value", justify="right")
     table.add_column("± standard error", justify="right")
-    for name in metrics.METRICS:
+    for name in names:
         table.add_row(name, _figure(found.get(name)), _figure(found.get(f"{name}_stderr")))
-    console.print(table)
+    (console or Console()).print(table)
 
 
 def _figure(value: float | None) -> str:

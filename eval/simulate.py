@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.conversation import Conversation, Message
 from eval import environment, outcomes
-from eval.replay import Talker, begin, end, hold_all, hold_turn, write_whole
+from eval.replay import Talker, begin, end, hold_all, hold_turn, print_figures, write_whole
 from eval.shopper import (
     Card,
     Seen,
@@ -266,21 +266,6 @@ def _said(outcome: outcomes.Outcome) -> list[str]:
 
 def print_results(record: Mapping[str, Any], *, console: Any = None) -> None:
     """Print the metrics of a simulation as a table, each with its standard error."""
-    from rich.console import Console
-    from rich.table import Table
-
-    n, found, config = record["n"], record["results"], record["config"]
-    title = f"{config.get('assistant', '')}: {n['conversations']} simulated shoppers, {n['turns']} turns"
-    table = Table(title=title)
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    table.add_column("± standard error", justify="right")
-    for name in outcomes.METRICS:
-        table.add_row(name, _figure(found.get(name)), _figure(found.get(f"{name}_stderr")))
-    (console or Console()).print(table)
-
-
-def _figure(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:d}" if isinstance(value, int) else f"{value:.3f}" if abs(value) < 100 else f"{value:.0f}"
+    n = record["n"]
+    title = f"{record['config'].get('assistant', '')}: {n['conversations']} simulated shoppers, {n['turns']} turns"
+    print_figures(record["results"], names=outcomes.METRICS, title=title, console=console)

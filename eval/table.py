@@ -48,8 +48,10 @@ class Table:
         return "" if place in self.words else ' class="figure"'
 
 
-def readable(text: object) -> str:
+def readable(text: object, *, kept: str = "\n\t") -> str:
     r"""Drop what a reader cannot see: control characters, escape codes, text-direction tricks, lone surrogates.
+
+    The characters in `kept` stay, though they are of these.
 
     >>> readable("milk\x1b[31m\u202e!\ud800")
     'milk[31m!'
@@ -57,7 +59,7 @@ def readable(text: object) -> str:
     return "".join(
         letter
         for letter in str(text)
-        if letter in "\n\t" or unicodedata.category(letter) not in {"Cc", "Cf", "Cs", "Co", "Cn"}
+        if letter in kept or unicodedata.category(letter) not in {"Cc", "Cf", "Cs", "Co", "Cn"}
     )
 
 

@@ -42,9 +42,7 @@ def _filled(text: str) -> Iterator[str]:
     choices = [_clauses() if slot == "clause" else SIGNS.get(slot, (NAME,)) for slot in slots]
     for signs in product(*choices):
         held = dict(zip(slots, (f" {sign} " for sign in signs), strict=True))
-        filled = text.format_map(held)
-        yield filled
-        yield re.sub(r"^\s*~", NAME, filled)
+        yield text.format_map(held)
 
 
 def _clauses() -> tuple[str, ...]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
 from agent.conversation import ToolCall
+from eval.table import readable
 from retrieval.records import Item
 
 STEPS = {
@@ -22,7 +22,7 @@ STEPS = {
     "ask_shopper": "Wondered what you mean",
     "chat": "Talked",
 }
-_KEPT = {"\n", "\t", "\u200d"}  # the last joins emoji
+_KEPT = "\n\t\u200d"  # the last joins emoji
 
 
 def visible(text: object) -> str:
@@ -31,11 +31,7 @@ def visible(text: object) -> str:
     >>> visible("milk\x1b[31m\u202e!\r")
     'milk[31m!'
     """
-    return "".join(
-        letter
-        for letter in str(text)
-        if letter in _KEPT or unicodedata.category(letter) not in {"Cc", "Cf", "Cs", "Co", "Cn"}
-    )
+    return readable(text, kept=_KEPT)
 
 
 def short(text: str, *, limit: int = 80) -> str:
