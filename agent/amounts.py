@@ -35,7 +35,7 @@ def numbers_in(text: str) -> set[float]:
     >>> 1.5 in numbers_in("under 1,50"), 1200 in numbers_in("1,200")
     (True, True)
     """
-    lower = _digits(re.sub(r"-", " ", text.lower()))
+    lower = as_digits(re.sub(r"-", " ", text.lower()))
     found = {float(number) for number in re.findall(r"(?<![\w.])\$?\s?(\d*\.\d+|\d+)", lower)}
     found |= {float(number) / 100 for number in re.findall(r"(\d+)\s*(?:cents?|c\b|¢)", lower)}
     # "4 dollars 50", "4 dollars and 50 cents", "4 50", "4 oh 9"
@@ -55,10 +55,25 @@ def numbers_in(text: str) -> set[float]:
     return found
 
 
-def _digits(text: str) -> str:
+_MEASURED = re.compile(
+    r"\b(?:half a |a |one |two |\d+ )?dozen\b|\b\d+(?:\.\d+)?[\s-]*(?:oz|ounces?|lbs?|pounds?|ct|counts?|packs?|pk|gal|gallons?|liters?"
+    r"|litres?|ml|kg|grams?|rolls?|inch(?:es)?|people|persons|kids|times|days|weeks|years?|percent)\b"
+)
+
+
+def prices_in(text: str) -> set[float]:
+    """Find the amounts that may be prices: not those that measure or count.
+
+    >>> sorted(prices_in("a dozen eggs, 16 oz, under 4"))
+    [4.0]
+    """
+    return numbers_in(_MEASURED.sub(" ", text.lower()))
+
+
+def as_digits(text: str) -> str:
     """Write number words as digits: "twenty five" is 25, "four fifty" stays two numbers.
 
-    >>> _digits("under twenty five or four fifty, one hundred ten")
+    >>> as_digits("under twenty five or four fifty, one hundred ten")
     'under 25 or 4 50, 110'
     """
     out: list[str] = []

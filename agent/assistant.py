@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from agent.context import Turn
@@ -124,14 +124,16 @@ class Assistant:
             yield from self._not_in_words(said)
             return
         history = _messages(turns)
+        shown = self._shown(turns)
         turn = Turn(
             shop=self.shop,
             limits=limits,
             user_id=self._owners[session_id],
             message=said,
             said=tuple(one.content for one in history if one.role == "user"),
-            shown=self._shown(turns),
+            shown=shown,
             request=request_from_json(turns[-1]["request"]) if turns else None,
+            focus=_focus(history, [r.item.item_id for r in shown]),
             seen=frozenset(item_id for one in history for item_id in one.items),
             cart=tuple(entry for entry in self.store.cart(owner) if entry[0] in self.shop.catalog.items),
             memories=tuple(self.store.memories(owner)),
@@ -299,6 +301,17 @@ def _memory_row(memory: Memory) -> list[Any]:
 
 def _config(session_id: str) -> dict[str, Any]:
     return {"configurable": {"thread_id": session_id}}
+
+
+def _focus(history: Sequence[Message], shown: Sequence[str]) -> int | None:
+    """Find the place, from 1, of the one item that was talked about since the list was shown."""
+    for message in reversed(history):
+        about = message.evidence.get("about", ())
+        if len(about) == 1:
+            return shown.index(about[0]) + 1 if about[0] in shown else None
+        if message.items:
+            return None
+    return None
 
 
 def _messages(turns: list[dict[str, Any]]) -> list[Message]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from langchain_core.tools import BaseTool
 
-from agent.amounts import numbers_in
+from agent.amounts import numbers_in, prices_in
 from agent.conversation import ToolCall
 from retrieval.wish import contains
 
@@ -168,7 +168,7 @@ def check_call(call: ToolCall, *, message: str, said: Sequence[str]) -> tuple[To
     arguments have to be of the types that the tool's schema asks for.
     """
     talk = " ".join([*said[-4:], message])
-    amounts = numbers_in(talk)
+    amounts, prices = numbers_in(talk), prices_in(talk)
     arguments: dict[str, Any] = {}
     for name, value in call.arguments.items():
         if isinstance(value, str) and name in FREE_TEXT:
@@ -180,7 +180,7 @@ def check_call(call: ToolCall, *, message: str, said: Sequence[str]) -> tuple[To
     dropped = []
     for name in ("max_price", "min_price"):
         value = arguments.get(name)
-        if value is not None and not any(abs(value - amount) < 0.005 for amount in amounts):
+        if value is not None and not any(abs(value - amount) < 0.005 for amount in prices):
             del arguments[name]
             dropped.append(name)
     low, high = arguments.get("min_price"), arguments.get("max_price")

@@ -15,6 +15,8 @@ from agent import grounding, plain, wordings
 from agent.context import Turn, sort_value
 from agent.conversation import Message, ToolCall
 from agent.events import Asked, Called, CartChanged, Event, Finished, Listed, Notice, Said, Shown
+from agent.heard import hear
+from agent.mend import mend_call
 from agent.model import Model, ModelFailure, Usage
 from agent.outcome import CartEdit, Line, Looked, MemoryEdit, Outcome, Pool, Problem, Question, Request
 from agent.plan import check_call, plain_words, plan_schema, read_plan
@@ -146,7 +148,7 @@ def act(work: Work, write: Write) -> None:
     for asked in work.calls[: turn.limits.tool_calls]:
         call = _typed(asked)
         if call is not None and work.planned:
-            call = _typed(check_call(call, message=turn.message, said=turn.said)[0])
+            call = _typed(_put_right(call, turn, alone=len(work.calls) == 1))
         if call is None:
             # A server that does not keep to the schema: the call is refused, the talk goes on.
             call, summary = ToolCall(name=asked.name), "refused"
@@ -165,6 +167,14 @@ def act(work: Work, write: Write) -> None:
         work.first_list_seconds = time.monotonic() - work.started
     _apply(work, write)
     work.rows = _rows(work)
+
+
+def _put_right(call: ToolCall, turn: Turn, *, alone: bool) -> ToolCall:
+    """Take out of a planned call what was never said and, where it is the plan's only one, put in what plainly was."""
+    checked = check_call(call, message=turn.message, said=turn.said)[0]
+    if not alone:
+        return checked
+    return mend_call(checked, hear(turn.message), shown=len(turn.shown), focus=turn.focus)
 
 
 def _typed(call: ToolCall) -> ToolCall | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from agent.base_model import base_name, model_folder_problem, weights_hash
+from agent.base_model import base_name, file_hash, model_folder_problem, weights_hash
 from retrieval.records import ShopError
 
 Precision = Literal["bf16", "fp32"]
@@ -111,6 +111,30 @@ def attach(
     if dropout == 0.0:
         _fuse(model)
     return model
+
+
+def take_weights(model: Any, folder: Path) -> str:
+    """Put the weights of a finished adapter into one that `attach` has made, and return their hash.
+
+    Raises:
+        ShopError: when the folder holds no such adapter, or one of another base model, rank or layers.
+    """
+    import peft
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = folder / "adapter_model.safetensors"
+    if not path.is_file():
+        raise ShopError(f"{folder} holds no adapter to start from: {path.name} is missing")
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ShopError(f"{path} cannot be read: {_first_line(error)}") from error
+    own = {name: value.shape for name, value in peft.get_peft_model_state_dict(model).items()}
+    if own != {name: value.shape for name, value in tensors.items()}:
+        raise ShopError(f"{folder} cannot be started from: its base model, rank or layers are others than asked for")
+    peft.set_peft_model_state_dict(model, tensors)
+    return file_hash(path)
 
 
 def linear_names(model: Any) -> list[str]:

@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from finetune.adapter import Base, Precision, attach
+from finetune.adapter import Base, Precision, attach, take_weights
 from finetune.batches import Pass, Step, TokenSequence, passes, shared_starts
 from finetune.graft import positions_and_mask
 
@@ -67,7 +68,7 @@ class Learner:
     (Loshchilov and Hutter, 2019) works on.
     """
 
-    def __init__(self, base: Base, *, settings: Settings) -> None:
+    def __init__(self, base: Base, *, settings: Settings, start: Path | None = None) -> None:
         import torch
 
         self.base, self.settings = base, settings
@@ -79,6 +80,7 @@ class Learner:
             top_layers=settings.top_layers,
             seed=settings.seed,
         )
+        self.start = take_weights(self.model, start) if start is not None else None  # hash of what it goes on from
         self.parameters = [weight for _, weight in sorted(self.model.named_parameters()) if weight.requires_grad]
         self.master = torch.cat([weight.detach().float().reshape(-1) for weight in self.parameters])
         self.optimiser = torch.optim.AdamW(

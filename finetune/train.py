@@ -84,6 +84,7 @@ def train(
     out: Path,
     settings: Settings | None = None,
     base_name: str | None = None,
+    start: Path | None = None,
     validation: Path | None = None,
     resume: bool = True,
     checkpoint_every: int = 50,
@@ -102,6 +103,7 @@ def train(
         out: Folder to make; it must not exist yet.
         settings: What decides the result.
         base_name: Public name of the base model, written into the adapter; read from the folder when left out.
+        start: Folder of a finished adapter whose weights training begins with; without it, fresh ones.
         validation: Conversations to measure on; without it a share of `conversations` is held out.
         resume: Go on with an unfinished run; False starts over.
         checkpoint_every: Steps between checkpoints.
@@ -129,6 +131,7 @@ def train(
         run = _Run(
             opened,
             settings=settings,
+            start=start,
             conversations=conversations,
             validation=validation,
             held=held,
@@ -210,6 +213,7 @@ class _Run:
         base: Base,
         *,
         settings: Settings,
+        start: Path | None,
         conversations: Path,
         validation: Path | None,
         held: _Held,
@@ -243,7 +247,11 @@ class _Run:
             "validation_conversations": len(held.validation),
             "validation_sequences": len(self.validation),
         }
-        self.identity = _identity([*self.sequences, *self.validation], base=base, settings=settings)
+        self.learner = Learner(base, settings=settings, start=start)
+        self.start = start
+        self.identity = _identity(
+            [*self.sequences, *self.validation], base=base, settings=settings, start=self.learner.start
+        )
         self.plan = plan_steps(
             self.sequences,
             epochs=settings.epochs,
@@ -253,7 +261,6 @@ class _Run:
             seed=settings.seed,
             share=settings.share_prefix,
         )
-        self.learner = Learner(base, settings=settings)
         self.best: Any = None
         self.done = self.tokens = self.computed = self.without_gain = 0
         self.seconds = 0.0
@@ -346,6 +353,7 @@ class _Run:
         seconds = max(self.seconds, 1e-9)
         return {
             "base": {"name": self.base.name, "sha256": self.base.sha256},
+            "start": self._started_from(),
             "data": self.data,
             "settings": {**asdict(self.settings), "precision": self.base.precision},
             "identity": self.identity,
@@ -370,10 +378,21 @@ class _Run:
             "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
 
+    def _started_from(self) -> dict[str, Any] | None:
+        """Tell which adapter this one began as, with the story of that one but for its curve."""
+        if self.start is None:
+            return None
+        try:
+            story = json.loads((self.start / "run.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            story = {}
+        run = {name: value for name, value in story.items() if name != "curve"}
+        return {"adapter": self.start.name, "sha256": self.learner.start, "run": run}
 
-def _identity(sequences: Sequence[TokenSequence], *, base: Base, settings: Settings) -> str:
+
+def _identity(sequences: Sequence[TokenSequence], *, base: Base, settings: Settings, start: str | None) -> str:
     """Hash everything that decides a run's result: an unfinished run is gone on with only by the same."""
-    digest = hashlib.sha256(json.dumps([asdict(settings), base.name, base.sha256, base.precision]).encode())
+    digest = hashlib.sha256(json.dumps([asdict(settings), base.name, base.sha256, base.precision, start]).encode())
     for sequence in sequences:
         parts = [sequence.ids, [asdict(one) for one in sequence.spans], [asdict(one) for one in sequence.branches]]
         digest.update(json.dumps(parts).encode())

@@ -214,6 +214,22 @@ def test_patience_ends_a_run_that_gets_no_better(conversations: Path, base: Path
     assert story["evaluations"][-1]["loss"] >= best
 
 
+def test_a_finished_adapter_is_trained_further_and_the_story_says_so(
+    conversations: Path, base: Path, tmp_path: Path
+) -> None:
+    once = _train(conversations, base, tmp_path / "once")
+    more = _train(conversations, base, tmp_path / "more", start=tmp_path / "once")
+    assert more[0].loss < once[0].loss - 0.05, "the first step sees the same batch, with what was learned"
+    story = json.loads((tmp_path / "more" / "run.json").read_text())
+    assert story["start"]["adapter"] == "once"
+    assert story["start"]["run"]["steps"] == once[-1].steps
+    with pytest.raises(ShopError, match="rank or layers are others"):
+        _train(conversations, base, tmp_path / "wide", start=tmp_path / "once", settings=replace(SETTINGS, rank=2))
+    with pytest.raises(ShopError, match="holds no adapter to start from"):
+        _train(conversations, base, tmp_path / "none", start=tmp_path)
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_finished_adapter_is_never_overwritten(conversations: Path, base: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "adapter_config.json").write_text("mine")

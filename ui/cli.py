@@ -424,6 +424,9 @@ def train(
     validation: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Conversations to measure on; default: a share of the others.")
     ] = None,
+    start_from: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A finished adapter to train further; default: fresh weights.")
+    ] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the conversations.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Stop after so many tokens.")] = None,
     rank: Annotated[int | None, typer.Option(help="Rank of the adapter.")] = None,
@@ -470,6 +473,7 @@ def train(
             base=base,
             out=output or settings.home / "adapter",
             settings=chosen,
+            start=start_from,
             validation=validation,
             resume=not fresh,
             progress=report,

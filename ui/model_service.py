@@ -210,9 +210,11 @@ class ModelService:
         model = OpenAIModel(server.url, name=server.name)
         self._say("Warming the model up", 0.97)
         warm_up(model, limits=self.settings.limits, seconds=self._answer_seconds)
-        self._up(model)
         with contextlib.suppress(OSError):  # without the record others start a server of their own
-            self.record.write_text(json.dumps({"url": server.url, "name": server.name}), encoding="utf-8")
+            aside = self.record.with_suffix(".new")
+            aside.write_text(json.dumps({"url": server.url, "name": server.name}), encoding="utf-8")
+            aside.replace(self.record)  # read by other processes at any moment: there whole, or not at all
+        self._up(model)
 
     def _follow(self) -> None:
         """Watch somebody else's server."""
@@ -235,9 +237,9 @@ class ModelService:
 
     def _up(self, model: OpenAIModel) -> None:
         self.model = model
-        self.status = Status(text=f"The model is ready ({model.name})")
         if self._on_model is not None:
             self._on_model(model)
+        self.status = Status(text=f"The model is ready ({model.name})")  # last: who reads it may speak at once
         self._settled.set()
 
     def _down(self, status: Status) -> None:
