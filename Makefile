@@ -35,7 +35,7 @@ bench: prepare ## Measure the figures of the README
 	@$(BIN)/shoptalk bench
 
 dialogues: prepare ## Make the training conversations from the histories
-	@$(BIN)/shoptalk dialogues
+	@$(BIN)/shoptalk dialogues $(foreach set,$(wildcard eval/sets/*.jsonl),--apart $(set))
 
 adapter: dialogues ## Train the LoRA adapter on them
 	@$(BIN)/shoptalk train

@@ -40,7 +40,7 @@ def numbers_in(text: str) -> set[float]:
     found |= {float(number) / 100 for number in re.findall(r"(\d+)\s*(?:cents?|c\b|¢)", lower)}
     # "4 dollars 50", "4 dollars and 50 cents", "4 50", "4 oh 9"
     for whole, cents in re.findall(
-        rf"(?<![\w.])(\d+)(?:\s*{_UNIT}\s*|\s+)(?:and\s+)?(?:oh\s+)?(\d{{1,2}})(?![\d.])", lower
+        rf"(?<![\w.])(\d+)(?:\s*{_UNIT}\s*|\s+)(?:and\s+)?(?:oh\s+)?(\d{{1,2}})(?!\d|\.\d)", lower
     ):
         found.add(float(whole) + int(cents) / 100)
     found |= {float(f"{whole}.{cents}") for whole, cents in re.findall(r"(?<![\w.,])(\d+),(\d{2})(?![\d,])", lower)}
@@ -56,7 +56,7 @@ def numbers_in(text: str) -> set[float]:
 
 
 _MEASURED = re.compile(
-    r"\b(?:half a |a |one |two |\d+ )?dozen\b|\b\d+(?:\.\d+)?[\s-]*(?:oz|ounces?|lbs?|pounds?|ct|counts?|packs?|pk|gal|gallons?|liters?"
+    r"\b(?:half a |a |one |two |\d+ )?dozen\b|(?<!\$)(?<!\$ )(?<![\d.])\d+(?:\.\d+)?[\s-]*(?:oz|ounces?|lbs|ct|counts?|packs?|pk|gal|gallons?|liters?"
     r"|litres?|ml|kg|grams?|rolls?|inch(?:es)?|people|persons|kids|times|days|weeks|years?|percent)\b"
 )
 

@@ -133,6 +133,7 @@ class Assistant:
             said=tuple(one.content for one in history if one.role == "user"),
             shown=shown,
             request=request_from_json(turns[-1]["request"]) if turns else None,
+            options=tuple(history[-1].evidence.get("options", ())) if history else (),
             focus=_focus(history, [r.item.item_id for r in shown]),
             seen=frozenset(item_id for one in history for item_id in one.items),
             cart=tuple(entry for entry in self.store.cart(owner) if entry[0] in self.shop.catalog.items),

@@ -22,7 +22,7 @@ class Turn:
     """The shop, the shopper bound by the server, the message, and the talk so far.
 
     `said` is everything the shopper typed in this talk, newest last; `shown` the list shown last, best
-    first; `request` what it answered; `focus` the place in it of the item talked about last; `seen` every item id shown in this talk; `alone` says that the plan
+    first; `request` what it answered; `focus` the place in it of the item talked about last; `seen` every item id shown in this talk; `options` the answers offered, where the last reply was a question; `alone` says that the plan
     holds this one search only, so that the whole message is about it.
     """
 
@@ -34,6 +34,7 @@ class Turn:
     shown: tuple[Recommendation, ...] = ()
     request: Request | None = None
     focus: int | None = None
+    options: tuple[str, ...] = ()
     seen: frozenset[str] = frozenset()
     cart: tuple[tuple[str, int], ...] = ()
     memories: tuple[Memory, ...] = ()

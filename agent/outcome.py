@@ -72,10 +72,11 @@ class MemoryEdit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A question back, with the answers that would change the list."""
+    """A question back, with the answers that would change the list; `request` is the wish that it is about."""
 
     text: str
     options: tuple[str, ...]
+    request: Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

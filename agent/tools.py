@@ -19,7 +19,7 @@ from agent.outcome import CartEdit, Line, Looked, MemoryEdit, Outcome, Pool, Pro
 from agent.record import recommend_one
 from retrieval.quantity import item_quantity, parse_quantity, same_size
 from retrieval.records import Candidate, Item
-from retrieval.wish import Wish, broken, contains
+from retrieval.wish import Wish, broken, contains, stems
 
 Text = Annotated[str, Field(max_length=60)]
 Word = Annotated[str, Field(max_length=24)]
@@ -61,8 +61,10 @@ def search_catalog(
     turn: Turn = runtime.context
     notes: list[str] = []
     near: list[str] = []
-    if query and _only_qualifies(turn, query):
-        having, query = [*(having or ()), query], None
+    if query:
+        query = _option(turn, query) or query
+        if _only_qualifies(turn, query):
+            having, query = [*(having or ()), query], None
     if query:
         queries = (query, turn.message) if turn.alone else (query,)
         base = Request(
@@ -91,7 +93,7 @@ def search_catalog(
     for word in having or ():
         wish = _with_word(turn, wish, word)
     for word in without or ():
-        wish = _without_word(turn, wish, word)
+        wish = _without_word(turn, wish, word, queries=base.queries)
     if size:
         wish, near = _with_size(turn, wish, base, size, notes)
     request = replace(base, wish=wish, sort=sort or base.sort)
@@ -331,7 +333,13 @@ def update_cart(
         if action == "remove" and not items and len(in_cart) == 1:
             items = in_cart
         if not items:
-            found = _one(turn, position=None, query=query, act="cart", default_first=len(turn.shown) == 1)
+            found = _one(
+                turn,
+                position=None,
+                query=query,
+                act="cart",
+                default_first=len(turn.shown) == 1 or turn.focus is not None,
+            )
             if isinstance(found, Problem):
                 return found.text, found
             items = [found]
@@ -423,7 +431,12 @@ def ask_shopper(runtime: ToolRuntime, query: Text) -> Answer:
         return search_catalog.func(runtime, query=query)  # type: ignore[attr-defined]
     options = tuple(names[:4])
     listed = ", ".join(name.lower() for name in options[:-1]) + " or " + options[-1].lower()
-    question = Question(text=f"What kind of {query}: {listed}?", options=options)
+    wish = Wish(query=query, text_none=turn.unwanted(query), age_restricted=_asks_for_restricted(turn, query))
+    question = Question(
+        text=f"What kind of {query}: {listed}?",
+        options=options,
+        request=Request(task="search", wish=wish, label=query, queries=(query,)),
+    )
     return question.text, question
 
 
@@ -527,10 +540,25 @@ def _says(turn: Turn, words: str) -> bool:
     return any(contains(" ".join(turn.said[-3:]) + " " + turn.message, word) for word in words.split() if len(word) > 2)
 
 
+def _option(turn: Turn, words: str) -> str | None:
+    """Give the one answer to the last question that words stand for: "the microwave kind" of "microwavable soup"."""
+    if len(words.split()) > 3:
+        return None
+    about = set(stems(turn.request.wish.query)) if turn.request is not None else set()
+    said = {word[:6] for word in stems(words) if len(word) > 3 and word not in about}
+    named = [option for option in turn.options if said & {word[:6] for word in stems(option) if word not in about}]
+    return named[0] if len(named) == 1 else None
+
+
 def _only_qualifies(turn: Turn, words: str) -> bool:
-    """Say whether words that name no kind of thing stand on what was just wished for: "gel", after detergents."""
+    """Say whether words stand on what was just wished for: "gel" after detergents, "the bathroom" when asked what for.
+
+    An answer to a question may name a kind of thing too; otherwise such words are a wish of their own.
+    """
     held, catalog = turn.request, turn.shop.catalog
-    if held is None or held.task != "search" or len(words.split()) > 2 or catalog.focus([words]):
+    if held is None or held.task != "search" or len(words.split()) > 2:
+        return False
+    if words in turn.options or (catalog.focus([words]) and not turn.options):
         return False
     wish = _with_word(turn, held.wish, words)
     return bool(catalog.search(list(held.queries), wish=wish, limit=1, bought=turn.bought))
@@ -555,7 +583,11 @@ def _with_word(turn: Turn, wish: Wish, word: str) -> Wish:
     return replace(wish, text_all=tuple(dict.fromkeys((*wish.text_all, word))))
 
 
-def _without_word(turn: Turn, wish: Wish, word: str) -> Wish:
+def _without_word(turn: Turn, wish: Wish, word: str, *, queries: Sequence[str] = ()) -> Wish:
+    """Keep a word out; where labels say that they are free of it ("lactose free"), what says so is what is wanted."""
+    free = _with_word(turn, wish, f"{word} free")
+    if queries and turn.shop.catalog.search(list(queries), wish=free, limit=1, bought=turn.bought):
+        return free
     resolved = turn.shop.catalog.resolve_brand(word)
     if resolved is not None and resolved[0] != "brand":
         name, value = resolved
@@ -665,7 +697,7 @@ def _one(
         best = max(own or hits[:10], key=lambda hit: turn.shop.history.buyers(hit.item_id))
         return turn.item(best.item_id)
     if default_first and turn.shown:
-        return turn.shown[0].item
+        return turn.shown[(turn.focus or 1) - 1].item
     if not turn.shown:
         return Problem(text="I have not shown you a list yet. Tell me what you are looking for.", act=act)
     return Problem(text="Which one do you mean? Give me its number in the list.", act="ask")

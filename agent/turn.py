@@ -72,6 +72,7 @@ class Work:
     raw: list[str] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
     replaced: int = 0
+    mended: int = 0  # calls that code changed before it made them
     first_list_seconds: float | None = None
     cart: Cart = ()
     carts: dict[int, tuple[Cart, Cart]] = field(default_factory=dict)  # by outcome: the cart before and after it
@@ -148,7 +149,9 @@ def act(work: Work, write: Write) -> None:
     for asked in work.calls[: turn.limits.tool_calls]:
         call = _typed(asked)
         if call is not None and work.planned:
-            call = _typed(_put_right(call, turn, alone=len(work.calls) == 1))
+            right = _put_right(call, turn, alone=len(work.calls) == 1)
+            work.mended += right != call
+            call = _typed(right)
         if call is None:
             # A server that does not keep to the schema: the call is refused, the talk goes on.
             call, summary = ToolCall(name=asked.name), "refused"
@@ -174,7 +177,14 @@ def _put_right(call: ToolCall, turn: Turn, *, alone: bool) -> ToolCall:
     checked = check_call(call, message=turn.message, said=turn.said)[0]
     if not alone:
         return checked
-    return mend_call(checked, hear(turn.message), shown=len(turn.shown), focus=turn.focus)
+    mended = mend_call(
+        checked,
+        hear(turn.message),
+        shown=len(turn.shown),
+        focus=turn.focus,
+        refused=turn.request is not None and bool(turn.request.wish.text_none or turn.request.wish.not_attributes),
+    )
+    return mended if _typed(mended) else checked
 
 
 def _typed(call: ToolCall) -> ToolCall | None:
@@ -205,23 +215,20 @@ def _rank(work: Work) -> None:
     if work.model_away and not work.planned:  # a whole message was searched for, which makes no name for a list
         pools = [replace(pool, request=replace(pool.request, label=YOUR_WORDS)) for pool in pools]
     turn = work.turn
-    length = turn.limits.list_length
-    each = length if len(pools) <= 1 else max(2, (length + len(pools)) // len(pools))
-    for pool in pools:
-        ranked = rank_pool(turn, pool, limit=each)
+    ranked = [rank_pool(turn, pool, limit=turn.limits.list_length) for pool in pools]
+    taken = shared_out(ranked, limit=turn.limits.list_length)
+    for pool, found, fresh in zip(pools, ranked, taken, strict=True):
         work.notes += [note for note in pool.notes if note not in work.notes]
         work.near += pool.near
-        known = {r.item.item_id for r in work.shown}
-        fresh = [r for r in ranked if r.item.item_id not in known]
         if fresh:
             work.requests.append(pool.request)
             work.shown += fresh
-        elif not ranked:
+        elif not found:
             sentences, near = nothing_fits(turn, pool)
             work.notes += sentences
             work.near += near
         work.acts.append("recommend")
-    work.shown = with_list_facts(work.shown[:10])
+    work.shown = with_list_facts(work.shown)
     work.new_list = bool(work.shown)
     if pools and not work.shown:
         work.acts.append("decline")
@@ -248,6 +255,21 @@ def _rank(work: Work) -> None:
         positions = tuple(places.get(r.item.item_id, 0) for r in work.looked.recommendations)
         work.looked = replace(work.looked, positions=positions)
     work.acts = list(dict.fromkeys(work.acts))
+
+
+def shared_out(ranked: Sequence[Sequence[Recommendation]], *, limit: int) -> list[list[Recommendation]]:
+    """Take from several lists in turn, the best first and none twice, until `limit` are taken; each list's own together."""
+    taken: list[list[Recommendation]] = [[] for _ in ranked]
+    known: set[str] = set()
+    left = [list(one) for one in ranked]
+    while len(known) < limit and any(left):
+        for own, rest in zip(taken, left, strict=True):
+            while rest and rest[0].item.item_id in known:
+                rest.pop(0)
+            if rest and len(known) < limit:
+                own.append(rest.pop(0))
+                known.add(own[-1].item.item_id)
+    return taken
 
 
 def rank_pool(turn: Turn, pool: Pool, *, limit: int) -> list[Recommendation]:
@@ -638,8 +660,11 @@ def keep(work: Work, write: Write) -> None:
         "sentences": len(work.raw),
         "source": work.sources,
         "replaced": work.replaced,
+        "mended": work.mended,
         "model_away": work.model_away,
     }
+    if question := next((outcome for outcome in work.outcomes if isinstance(outcome, Question)), None):
+        evidence["options"] = list(question.options)
     if work.looked is not None:
         evidence["looked"] = [
             recommendation_to_json(r, position=n)
@@ -684,7 +709,8 @@ def _own_words(work: Work) -> list[str]:
 
 
 def _failed_request(work: Work) -> Request | None:
-    return next((outcome.request for outcome in work.outcomes if isinstance(outcome, Pool)), None)
+    """Give the wish that nothing fits, or that a question is about: what is said next may narrow it."""
+    return next((outcome.request for outcome in work.outcomes if isinstance(outcome, Pool | Question)), None)
 
 
 QUICK: dict[str, ToolCall] = {

@@ -93,5 +93,5 @@ def git_hash(folder: Path | None = None) -> str | None:
     commit = git("rev-parse", "HEAD")
     if not commit:
         return None
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/*.py", ":/*.safetensors")
+    changed = git("status", "--porcelain", "--untracked-files=no")
     return f"{commit}+changes" if changed else commit

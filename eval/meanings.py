@@ -25,6 +25,7 @@ BETTER: dict[str, Literal["higher", "lower"]] = {
     "again_rate": "higher",
     "plan_accuracy": "higher",
     "replaced_rate": "lower",
+    "mended_rate": "lower",
     "plain_rate": "lower",
     "llm_calls_per_turn": "lower",
     "prompt_tokens_per_turn": "lower",

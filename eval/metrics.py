@@ -40,6 +40,7 @@ class Turn:
     plain: bool = False
     sources: tuple[str, ...] = ()
     replaced: int = 0
+    mended: int = 0
 
 
 Value = tuple[float, float]
@@ -108,6 +109,11 @@ def replaced_rate(turn: Turn) -> Value | None:
     """Share of the model's sentences that the checker did not let through."""
     kept = sum(source == "model" for source in turn.sources)
     return (turn.replaced, kept + turn.replaced) if kept + turn.replaced else None
+
+
+def mended_rate(turn: Turn) -> Value | None:
+    """Share of replies for which code changed what the model had planned: dropped what nobody said, or turned it round."""
+    return (bool(turn.mended), 1) if turn.reply.calls and not turn.plain else None
 
 
 def llm_calls_per_turn(turn: Turn) -> Value | None:
@@ -186,6 +192,7 @@ RATIOS: dict[str, Ratio] = {
     "again_rate": again_rate,
     "plan_accuracy": plan_accuracy,
     "replaced_rate": replaced_rate,
+    "mended_rate": mended_rate,
     "plain_rate": plain_rate,
     "llm_calls_per_turn": llm_calls_per_turn,
     "prompt_tokens_per_turn": prompt_tokens_per_turn,
@@ -245,6 +252,7 @@ def grade(
                     plain=bool(message.evidence.get("model_away")),
                     sources=tuple(message.evidence.get("source") or ()),
                     replaced=int(message.evidence.get("replaced") or 0),
+                    mended=int(message.evidence.get("mended") or 0),
                 )
             )
             shown = reply.items or tuple(previous)

@@ -113,8 +113,8 @@ def attach(
     return model
 
 
-def take_weights(model: Any, folder: Path) -> str:
-    """Put the weights of a finished adapter into one that `attach` has made, and return their hash.
+def take_weights(model: Any, folder: Path, *, base_sha256: str = "") -> str:
+    """Put the weights of a finished adapter into one that `attach` has made on the base of this hash; return their own.
 
     Raises:
         ShopError: when the folder holds no such adapter, or one of another base model, rank or layers.
@@ -131,10 +131,24 @@ def take_weights(model: Any, folder: Path) -> str:
     except (OSError, SafetensorError) as error:
         raise ShopError(f"{path} cannot be read: {_first_line(error)}") from error
     own = {name: value.shape for name, value in peft.get_peft_model_state_dict(model).items()}
-    if own != {name: value.shape for name, value in tensors.items()}:
+    alpha = _field(folder / "adapter_config.json", "lora_alpha")
+    base = (_field(folder / "run.json", "base") or {}).get("sha256")
+    if (
+        own != {name: value.shape for name, value in tensors.items()}
+        or alpha != model.peft_config["default"].lora_alpha
+        or (base and base_sha256 and base != base_sha256)
+    ):
         raise ShopError(f"{folder} cannot be started from: its base model, rank or layers are others than asked for")
     peft.set_peft_model_state_dict(model, tensors)
     return file_hash(path)
+
+
+def _field(path: Path, name: str) -> Any:
+    """Read a field of a JSON file; None where there is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8")).get(name)
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def linear_names(model: Any) -> list[str]:

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from agent.context import Turn
-from agent.conversation import Conversation, Message, ToolCall, to_json
+from agent.conversation import Conversation, Message, ToolCall, read_conversations, to_json
 from agent.limits import Limits
 from agent.outcome import Problem, Question
 from agent.plan import check_call
 from agent.store import Memory
 from agent.turn import Work, act, answer, code_sentences, keep, phrased
+from finetune.adapter import readable_disk_errors
 from finetune.answers import gold_answer
 from finetune.phrasebook import Filled, Phrase, Phrasebook, Replies, Spoken, load_lists, load_phrases, load_replies
 from finetune.spoken import roughen, speak_name
@@ -110,9 +113,35 @@ class Words:
     things: Mapping[str, tuple[str, ...]]  # everyday name -> other names for it
     by_item: Mapping[str, str]  # item id -> everyday name
     lists: Mapping[str, Mapping[str, tuple[str, ...]]]
+    apart: frozenset[str] = frozenset()  # folded messages that are never said: those of evaluation sets
 
 
-def read_words(shop: Shop) -> Words:
+def folded(text: str) -> str:
+    """Give a message's bare words, for comparing: case and marks are no difference.
+
+    >>> folded("What's in my cart?!") == folded("whats in my cart")
+    True
+    """
+    return " ".join(re.findall(r"[^\W_]+", re.sub(r"['’]", "", text.lower())))
+
+
+def messages_of(sets: Iterable[Path], *, words: int = 3) -> frozenset[str]:
+    """Fold what shoppers say in conversation sets, but for what is so short that everybody says it ("thanks").
+
+    Raises:
+        ShopError: when a set cannot be read.
+    """
+    said = {
+        folded(message.content)
+        for path in sets
+        for conversation in read_conversations(path)
+        for message in conversation.messages
+        if message.role == "user"
+    }
+    return frozenset(text for text in said if len(text.split()) >= words)
+
+
+def read_words(shop: Shop, *, apart: Iterable[Path] = ()) -> Words:
     """Collect what the shop's items are called: kinds from the titles, other names from the descriptions."""
     from retrieval.kinds import also_called
 
@@ -126,7 +155,8 @@ def read_words(shop: Shop) -> Words:
         if name not in things:
             things[name] = tuple(alias.lower() for alias in also_called(item.description) if len(alias) < 30)
     names = ("things", "qualities", "unqualities", "ingredients", "unwanted", "avoid")
-    return Words(things=things, by_item=by_item, lists={name: load_lists(name) for name in names})
+    lists = {name: load_lists(name) for name in names}
+    return Words(things=things, by_item=by_item, lists=lists, apart=messages_of(apart))
 
 
 def dialogues(
@@ -201,6 +231,7 @@ def write_dialogues(
     openers: int = 0,
     branches: int = 0,
     shares: Mapping[str, float] | None = None,
+    apart: Sequence[Path] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Write `count` conversations as JSON lines, built aside and swapped in whole; give what was counted.
@@ -216,22 +247,21 @@ def write_dialogues(
         openers: How many first messages with their plan to add beside the talks: the cheapest way to hear many wordings.
         branches: How many other messages with their plan to add after each turn of a talk: what else could be said there.
         shares: Weights of the kinds of message; see `SHARES`.
+        apart: Conversation sets whose messages of three words or more are never said here: what is graded is not trained on.
         progress: Called with (done, count).
 
     Raises:
-        ShopError: when no shopper has a basket after the cut.
+        ShopError: when no shopper has a basket after the cut, or `out` cannot be written.
     """
     known = sorted(user for user, held in baskets.items() if any(held))
     if not known:
         raise ShopError("No shopper has a basket after the cut: choose an earlier --cut, or more interactions")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = out.with_name(out.name + ".partial")
-    words, book, replies = read_words(shop), load_phrases(), load_replies()
+    words, book, replies = read_words(shop, apart=apart), load_phrases(), load_replies()
     kinds: dict[str, int] = {}
     repeats: dict[str, int] = {}
     turns = branched = 0
     seen: set[str] = set()
-    with aside.open("w", encoding="utf-8") as lines:
+    with _written_whole(out) as lines:
         for number in range(count):
             rng = Random(f"{seed}:{number}")
             user_id = rng.choice(known)
@@ -286,9 +316,6 @@ def write_dialogues(
         ):
             seen.add(conversation.messages[0].content)
             lines.write(json.dumps(to_json(conversation), ensure_ascii=False) + "\n")
-        lines.flush()
-        os.fsync(lines.fileno())
-    aside.replace(out)
     return {
         "conversations": count,
         "turns": turns,
@@ -296,6 +323,22 @@ def write_dialogues(
         "distinct_messages": len(seen),
         "kinds": dict(sorted(kinds.items())),
     }
+
+
+@contextmanager
+def _written_whole(out: Path) -> Iterator[IO[str]]:
+    """Give a file beside `out` to write, swapped in when it is whole and gone when anything comes between."""
+    with readable_disk_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        aside = out.with_name(out.name + ".partial")
+        try:
+            with aside.open("w", encoding="utf-8") as lines:
+                yield lines
+                lines.flush()
+                os.fsync(lines.fileno())
+            aside.replace(out)
+        finally:
+            aside.unlink(missing_ok=True)
 
 
 def _openers(
@@ -423,6 +466,8 @@ def _next_message(
         return None, kind
     filled = phrase.fill(values, rng, count=len(talk.shown) or None)
     rough = roughen(filled.text, rng, keep=_kept_words(filled))
+    if folded(rough) in words.apart:
+        return None, kind
     return Filled(text=rough, calls=filled.calls), kind
 
 

@@ -80,7 +80,9 @@ class Learner:
             top_layers=settings.top_layers,
             seed=settings.seed,
         )
-        self.start = take_weights(self.model, start) if start is not None else None  # hash of what it goes on from
+        self.start = (
+            take_weights(self.model, start, base_sha256=base.sha256) if start is not None else None
+        )  # hash of what it goes on from
         self.parameters = [weight for _, weight in sorted(self.model.named_parameters()) if weight.requires_grad]
         self.master = torch.cat([weight.detach().float().reshape(-1) for weight in self.parameters])
         self.optimiser = torch.optim.AdamW(

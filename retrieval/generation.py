@@ -32,7 +32,7 @@ class Manifest:
 
     `key` is the hash of the source, of `until` and of the layout: the same key means the same shop. `counts` says
     how many rows were read, kept and dropped, by reason. `until` is the time (seconds since 1970) at and after
-    which interactions were left out, None for all.
+    which interactions were left out, None for all. `fingerprint` is the source's own, where it has one.
     """
 
     generation: str
@@ -45,6 +45,7 @@ class Manifest:
     counts: Mapping[str, int] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    fingerprint: str = ""
 
     @property
     def items(self) -> int:

@@ -28,6 +28,7 @@ from retrieval.generation import (
     SHOPPERS,
     VERSION,
     Manifest,
+    current,
     damaged,
     file_hashes,
     generations,
@@ -122,6 +123,16 @@ def prepare(
         return manifest
 
 
+def prepared(shop: Path) -> Manifest | None:
+    """Give the manifest of the whole shop that is there, None where there is none or only a damaged or half built one."""
+    try:
+        folder = current(shop)
+        manifest = read_manifest(folder, shop=shop)
+    except ShopError:
+        return None
+    return None if damaged(folder, manifest) else manifest
+
+
 def _build(
     folder: Path, source: SourceLike, *, key: str, until: float | None, tell: Progress, embedder: Embedder | None
 ) -> Manifest:
@@ -208,6 +219,7 @@ def _build(
         },
         versions=_versions(),
         files=file_hashes(folder),
+        fingerprint=getattr(source, "fingerprint", ""),
     )
     write_manifest(folder, manifest)
     return manifest

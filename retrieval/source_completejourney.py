@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import re
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,7 +93,17 @@ def read_completejourney() -> Source:
         counts=counts,
         shoppers=shoppers,
         said=read_said(),
+        fingerprint=fingerprint(),
     )
+
+
+def fingerprint() -> str:
+    """Hash what decides the default shop: the version of the data's package, and the code and names of this one."""
+    digest = hashlib.sha256(version(PACKAGE).encode())
+    folder = Path(__file__).parent
+    for file in sorted([*folder.glob("*.py"), *folder.glob("names/*.csv")]):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def item_id(department: str, category: str, product_type: str, size: str, brand_tier: str) -> str:

@@ -57,7 +57,8 @@ class Source:
     `interactions` has the columns user_id, item_id, timestamp (seconds), event, quantity, price, basket_id,
     oldest first; `counts` says how many rows were read, kept and dropped, by reason; `shoppers`, where the source
     knows them, has a column user_id. `said` are words that shoppers say, to the name of the kind they mean
-    ("kleenex": "facial tissue"): search knows them, and nothing says them of an item.
+    ("kleenex": "facial tissue"): search knows them, and nothing says them of an item. The same `fingerprint`, where there is
+    one, means the same source, without reading it.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Source:
     rejected: Sequence[Rejected] = ()
     shoppers: pd.DataFrame | None = None
     said: Mapping[str, str] = field(default_factory=dict)
+    fingerprint: str = ""
 
 
 def read_files(*, items: Path | str, interactions: Path | str | None = None) -> Source:

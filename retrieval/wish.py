@@ -47,11 +47,15 @@ def contains(text: str, phrase: str) -> bool:
     (True, False, False)
     >>> contains("Potato chips", "chip"), contains("Peach tea", "peaches")
     (True, True)
+    >>> contains("Yogurt, multipack, 4 pack", "multi packs")
+    True
     """
     words = stems(phrase)
     if not words:
         return False
     held = stems(text)
+    if len(words) > 1 and "".join(words) in held:
+        return True
     return any(held[at : at + len(words)] == words for at in range(len(held) - len(words) + 1))
 
 

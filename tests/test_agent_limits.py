@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -83,6 +85,16 @@ def test_a_list_is_so_long(tmp_path: Path) -> None:
     assert len(Talk(tmp_path, user_id="u0", list_length=3).say("my usual", call("recommend")).items) == 3
 
 
+@pytest.mark.parametrize("length", [1, 3, 5])
+def test_a_list_is_so_long_for_several_wishes_together(tmp_path: Path, length: int) -> None:
+    """They share the length in turn, and each keeps its own together."""
+    calls = [call("search_catalog", query=query) for query in ("cheese", "milk", "popcorn", "cat litter")]
+    told = Talk(tmp_path, list_length=length).say("cheese, milk, popcorn and cat litter", *calls)
+    assert len(told.items) == min(length, len(told.items)) and told.items
+    if length == 5:
+        assert len(told.items) >= 4, "each wish has one"
+
+
 def test_so_much_is_remembered(tmp_path: Path) -> None:
     """The oldest goes when there is no room."""
     talk = Talk(tmp_path, memories=2)
@@ -146,6 +158,34 @@ def test_so_much_of_a_title_enters_the_prompt(tmp_path: Path, past: int) -> None
     assert told.cards[0].recommendation.item.title == title
     row = talk.model.prompts[-1][-1]["content"].splitlines()[2]
     assert row.startswith(f"1. {title[: len(title) - past]} $2.00")
+
+
+@pytest.mark.parametrize(("spent", "worded"), [(539.0, True), (599.0, False), (700.0, False)])
+def test_a_turns_seconds_are_counted_from_its_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spent: float, worded: bool
+) -> None:
+    """Of 600 seconds a plan gets six tenths, the answer what the plan left; at the last second nothing is asked any more."""
+    talk, waited = Talk(tmp_path, turn_seconds=600), [0.0]
+    monkeypatch.setattr("agent.turn.time", SimpleNamespace(monotonic=lambda: time.monotonic() + waited[0]))
+    given: list[float] = []
+    plan, answer = talk.model.plan, talk.model.answer
+
+    def slow_plan(*args: Any, **more: Any) -> str:
+        given.append(more["seconds"])
+        waited[0] = spent
+        return plan(*args, **more)
+
+    def timed_answer(*args: Any, **more: Any) -> Iterator[str]:
+        given.append(more["seconds"])
+        return answer(*args, **more)
+
+    talk.model.plan, talk.model.answer = slow_plan, timed_answer  # type: ignore[method-assign]
+    told = talk.say("shredded cheese", CHEESE, answer="Here are 2 for shredded cheese.")
+    assert set(told.items) == {"i06", "i07"}
+    assert told.sources == ({"model"} if worded else {"plain"})
+    assert told.notices == ([] if worded else ["The model is slow, so the reasons below are plain ones."])
+    assert 0.6 * 540 < given[0] <= 0.6 * 600
+    assert all(1 < seconds <= 600 - spent for seconds in given[1:]) and len(given) == 1 + worded
 
 
 def test_limits_are_settings_of_the_house() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from agent.conversation import Conversation, read_conversations
+from agent.conversation import Conversation, Message, read_conversations, to_json
 from agent.plan import check_call
-from finetune.dialogues import REPEATS, write_dialogues
+from finetune.dialogues import REPEATS, folded, write_dialogues
 from retrieval.records import ShopError
 from tests.small_shop import small_shop
 
@@ -45,6 +45,18 @@ def test_a_branch_goes_on_from_its_talk_and_only_it_is_learned(tmp_path: Path) -
         assert branch.messages[:before] == talk.messages[:before]
         assert [message.role for message in branch.messages[before : before + 2]] == ["user", "assistant"]
         assert branch.messages[before + 1].tool_calls
+
+
+def test_what_is_graded_is_not_trained_on(tmp_path: Path) -> None:
+    """Messages of a set that is kept apart are never said, however they are written; "thanks" is everybody's."""
+    _, before = made(tmp_path / "a.jsonl", branches=4, openers=60)
+    said = [m.content for one in before for m in one.messages if m.role == "user"]
+    long = [text for text in said if len(folded(text).split()) >= 3]
+    kept = Conversation(conversation_id="x", messages=(Message(role="user", content=long[0].upper() + "!"),))
+    (tmp_path / "set.jsonl").write_text(json.dumps(to_json(kept)) + "\n")
+    _, after = made(tmp_path / "b.jsonl", branches=4, openers=60, apart=[tmp_path / "set.jsonl"])
+    heard = {folded(m.content) for one in after for m in one.messages if m.role == "user"}
+    assert folded(long[0]) not in heard and len(heard) > 60
 
 
 def test_every_gold_call_is_one_that_serving_would_let_pass(tmp_path: Path) -> None:

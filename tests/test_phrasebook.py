@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from agent import grounding
 from agent.amounts import numbers_in
 from agent.context import money
-from finetune.dialogues import LOOKS
+from finetune.dialogues import LOOKS, folded, messages_of
 from finetune.phrasebook import (
     NEEDS,
     SLOTS,
@@ -118,6 +119,14 @@ def test_every_slot_is_known_and_said() -> None:
         planned = Phrase(kind="", text="", calls=phrase.calls).slots
         assert said <= set(planned), where(phrase)
         assert phrase.needs in NEEDS, where(phrase)
+
+
+def test_no_phrasing_is_a_message_of_an_evaluation_set() -> None:
+    """Promise: the sets are not trained on; what is said in one or two words ("thanks") is everybody's."""
+    apart = messages_of(sorted((Path(__file__).parents[1] / "eval" / "sets").glob("*.jsonl")))
+    assert len(apart) > 500
+    for phrase in PHRASES:
+        assert not apart & {folded(text) for text in expansions(phrase.text)}, where(phrase)
 
 
 def test_no_text_has_two_meanings_or_stands_twice() -> None:

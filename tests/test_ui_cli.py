@@ -197,7 +197,17 @@ def test_an_unknown_shopper_is_a_sentence(shop: Path) -> None:
 def test_a_model_that_refuses_is_a_sentence_and_without_it_the_list_still_comes(shop: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}/v1"
     done = run("chat", "--terminal", home=shop, stdin="cheese\n", SHOPTALK_MODEL_URL=url)
-    assert done.returncode == 2 and f"The model at {url} does not answer" in done.stderr
+    assert done.returncode == 0 and f"The model at {url} does not answer" in done.stderr
+    assert "Shredded cheese, 8 oz, store brand  $2.00" in done.stdout
+    assert "The model is not answering" in done.stdout
+
+
+def test_a_shop_of_ones_own_is_never_replaced_by_the_default_one(shop: Path, tmp_path: Path) -> None:
+    before = (shop / "shop" / "current").read_text()
+    done = run("prepare", "--no-model", home=shop)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"The shop is ready in {shop}/shop: 12 items, ")
+    assert (shop / "shop" / "current").read_text() == before
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 DISK = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file would be larger than is allowed here",
     errno.EROFS: "the disk is read-only",
 }
 
@@ -49,7 +50,10 @@ class Commands(TyperGroup):
         except OSError as error:
             if error.errno not in DISK:
                 raise
-            _complain(f"Cannot write {error.filename or 'a file'}: {DISK[error.errno]}. Nothing half-written was kept")
+            _complain(
+                f"Cannot write {error.filename or 'a file'}: {DISK[error.errno]}. Nothing half-written was kept; "
+                "once that is put right, run the same command again"
+            )
             raise typer.Exit(2) from error
 
 
@@ -103,10 +107,11 @@ def prepare(
 ) -> None:
     """Build the shop folder, and make the model ready.
 
-    Without files: the default grocery shop. Nothing is done twice: what is ready already is only checked, and
-    an interrupted run is simply started again.
+    Without files: the default grocery shop, or the shop of your own that is there already. Nothing is done twice: what is
+    ready already is only checked, and an interrupted run is simply started again.
     """
     from retrieval.prepare import prepare as build
+    from retrieval.prepare import prepared
     from ui.model_service import prepare_model
     from ui.progress import progress_bar
     from ui.settings import read_settings
@@ -123,10 +128,15 @@ def prepare(
                 read_files(items=items, interactions=interactions), shop=settings.shop_folder, progress=progress
             )
         else:
-            from retrieval.source_completejourney import read_completejourney
+            from retrieval.source_completejourney import PACKAGE, fingerprint, read_completejourney
 
-            progress("Reading the Complete Journey grocery data", 0.0)
-            manifest = build(read_completejourney(), shop=settings.shop_folder, progress=progress)
+            progress("Looking at what is there", 0.0)
+            there = prepared(settings.shop_folder)
+            if there is not None and (there.source != PACKAGE or there.fingerprint == fingerprint()):
+                manifest = there  # an owner's own shop is never replaced by the default one
+            else:
+                progress("Reading the Complete Journey grocery data", 0.0)
+                manifest = build(read_completejourney(), shop=settings.shop_folder, progress=progress)
     _say(_about(manifest, settings.shop_folder))
     if model and not settings.model_url:
         with progress_bar("Model") as progress:
@@ -139,7 +149,9 @@ def _about(manifest: Any, folder: Path) -> str:
     parts = [f"{counts[name]:,} {name}" for name in ("items", "interactions", "shoppers") if counts.get(name)]
     lost = folder / "rejected.jsonl"
     refused = f". Rows of no use are listed in {lost}" if lost.is_file() and lost.stat().st_size else ""
-    return f"The shop is ready in {folder}: {', '.join(parts)}{refused}"
+    dropped = [f"{count:,} {name}" for name, count in counts.items() if " dropped: " in name and count]
+    left_out = f". Left out: {', '.join(dropped).replace(' dropped:', ':')}" if dropped else ""
+    return f"The shop is ready in {folder}: {', '.join(parts)}{left_out}{refused}"
 
 
 @app.command(rich_help_panel=USE)
@@ -169,7 +181,7 @@ def chat(
 def _chat_in_terminal(settings: Settings, *, shopper: str | None, model: bool) -> None:
     from ui.terminal import terminal_talk
 
-    with _served(settings, wanted=model) as assistant:
+    with _served(settings, wanted=model, needed=False) as assistant:
         terminal_talk(assistant, user_id=shopper)
 
 
@@ -385,6 +397,10 @@ def dialogues(
     ] = 3000,
     branches: Annotated[int, typer.Option(min=0, help="How many other ways on to try after each turn.")] = 8,
     weeks: Annotated[float, typer.Option(min=0.1, help="Wishes come from the last so many weeks of the log.")] = 4.0,
+    apart: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="SET.jsonl", help="A conversation set none of whose messages is to be trained on; repeat."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed makes the same conversations.")] = 0,
 ) -> None:
     """Make training conversations from the shop's histories, with the real tools.
@@ -408,6 +424,7 @@ def dialogues(
             branches=branches,
             weeks=weeks,
             seed=seed,
+            apart=apart or (),
             progress=progress,
         )
     _say(
@@ -519,13 +536,17 @@ def _described(settings: Settings, assistant: Assistant) -> dict[str, Any]:
     """Say what is graded: shop, model, adapter, limits."""
     from dataclasses import asdict
 
+    from agent.base_model import file_hash
+    from eval.environment import git_hash
     from ui.model_service import default_adapter
 
-    adapter = settings.adapter or default_adapter()
+    adapter = None if settings.model_url else settings.adapter or default_adapter()
     return {
         "model": None if assistant.model is None else assistant.model.name,
         "base": settings.model_url or str(settings.base_model or "SmolLM2-135M-Instruct"),
-        "adapter": None if adapter is None or settings.model_url else adapter.name,
+        "adapter": None if adapter is None else adapter.name,
+        "adapter_sha256": None if adapter is None else file_hash(adapter / "adapter_model.safetensors"),
+        "commit": git_hash(),
         "serve": settings.serve,
         "shop": str(settings.shop_folder),
         "shop_generation": assistant.shop.generation,
@@ -678,8 +699,11 @@ def _assistant(settings: Settings, *, scratch: bool = False) -> Iterator[Assista
 
 
 @contextlib.contextmanager
-def _served(settings: Settings, *, wanted: bool, scratch: bool = False) -> Iterator[Assistant]:
-    """Open the assistant with a model that answers: the one set, the one another command runs, or one of our own."""
+def _served(settings: Settings, *, wanted: bool, scratch: bool = False, needed: bool = True) -> Iterator[Assistant]:
+    """Open the assistant with a model that answers: the one set, the one another command runs, or one of our own.
+
+    A model that is not `needed` may fail to come up: that is said, and plain searches answer until it does.
+    """
     from ui.model_service import ModelService, running_server
     from ui.progress import progress_bar
 
@@ -694,7 +718,12 @@ def _served(settings: Settings, *, wanted: bool, scratch: bool = False) -> Itera
             service = stack.enter_context(ModelService(settings, progress=progress))
             assistant = stack.enter_context(_assistant(settings, scratch=scratch))  # beside the model's start
             assistant.shop.catalog.warm()
-            service.wait()
+            try:
+                service.wait()
+            except ShopError as error:
+                if needed:
+                    raise
+                typer.echo(f"{error} Until it does, answers come with plain reasons.", err=True)
         service.listen(lambda found: setattr(assistant, "model", found))
         yield assistant
 
