@@ -5,6 +5,7 @@ import json
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from retrieval.records import Item, ShopError
 from retrieval.source_files import (
@@ -17,6 +18,7 @@ from retrieval.source_files import (
     write_files,
     write_rejected,
 )
+from ui.cli import app
 
 TENT = {"item_id": "t1", "title": "Dome tent, 2 people", "price": 89.5, "categories": ["Camping", "Tents"]}
 STOVE = {"item_id": "s1", "title": "Gas stove"}
@@ -114,27 +116,103 @@ def test_a_file_without_a_single_item_says_which_line_and_what_was_expected(tmp_
     assert str(path) in str(raised.value) and said in str(raised.value)
 
 
-def test_missing_damaged_and_foreign_files_are_errors_for_people(tmp_path):
-    (tmp_path / "latin.jsonl").write_bytes(b'{"item_id": "1", "title": "caf\xe9"}')
-    (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(json.dumps(TENT).encode())[:-9])
-    (tmp_path / "plain.jsonl.gz").write_text(json.dumps(TENT))
-    (tmp_path / "folder.jsonl").mkdir()
-    (tmp_path / "items.pkl").write_bytes(b"x")
-    for name, said in (
-        ("none.jsonl", "There is no file"),
-        ("latin.jsonl", "not UTF-8"),
-        ("cut.jsonl.gz", "no whole gzip file"),
-        ("plain.jsonl.gz", "no whole gzip file"),
-        ("folder.jsonl", "is a folder"),
-        ("items.pkl", "Items come as .jsonl"),
-    ):
-        with pytest.raises(ShopError, match=said):
-            read_items(tmp_path / name)
-    (tmp_path / "log.parquet").write_bytes(b"PAR1 this is not Parquet PAR1")
-    with pytest.raises(ShopError, match="cannot be read as Parquet"):
-        read_interactions(tmp_path / "log.parquet", item_ids={"t1"})
-    with pytest.raises(ShopError, match="Interactions come as"):
-        read_interactions(tmp_path / "items.pkl", item_ids={"t1"})
+# A file that cannot be read at all: the same words for items and for each form of the log
+
+
+def _read(path):
+    return read_items(path) if path.name.startswith("items") else read_interactions(path, item_ids={"t1"})
+
+
+def _refused(path, text):
+    with pytest.raises(ShopError) as raised:
+        _read(path)
+    assert str(raised.value).startswith(text.format(path)), raised.value
+
+
+def _parquet(path, columns):
+    pd.DataFrame(columns).to_parquet(path)
+
+
+GOOD = {
+    "items.jsonl": json.dumps(TENT) + "\n",
+    "log.csv": "user_id,item_id,timestamp\nu,t1,1\nu,t1,2\n",
+    "log.jsonl": '{"user_id": "u", "item_id": "t1", "timestamp": 1}\n',
+}
+
+
+@pytest.mark.parametrize("name", [*GOOD, "log.parquet", "items.jsonl.gz", "log.csv.gz", "log.jsonl.gz"])
+def test_a_file_that_is_not_there_or_is_a_folder_is_named(tmp_path, name):
+    _refused(tmp_path / name, "There is no file {}. Check the path.")
+    (tmp_path / name).mkdir()
+    _refused(tmp_path / name, "{} is a folder; a file was expected.")
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_damaged_file_says_what_is_damaged(tmp_path, name):
+    good = GOOD[name].encode()
+    assert len(_read(_written(tmp_path / name, good))[0])
+    assert len(_read(_written(tmp_path / (name + ".gz"), gzip.compress(good)))[0])
+    for place in (0, len(good) // 2, len(good) - 2):
+        _refused(_written(tmp_path / name, good[:place] + b"\xe9\xff" + good[place:]), "{} is not UTF-8 text (")
+    whole = gzip.compress(good)
+    for cut in (1, 5, 12, len(whole) - 9, len(whole) - 1):
+        _refused(_written(tmp_path / (name + ".gz"), whole[:cut]), "{} is no whole gzip file (")
+    _refused(_written(tmp_path / (name + ".gz"), good), "{} is no whole gzip file (")
+    _refused(_written(tmp_path / (name + ".gz"), whole[:-12] + b"\x00\xff\x00\xff" + whole[-8:]), "{} is no whole gzip")
+
+
+def _written(path, data):
+    path.write_bytes(data)
+    return path
+
+
+def test_a_file_of_another_kind_says_which_are_read(tmp_path):
+    _refused(tmp_path / "items.pkl", "Items come as .jsonl (or .jsonl.gz), not as items.pkl")
+    _refused(tmp_path / "log.pkl", "Interactions come as .csv, .jsonl (both also .gz) or .parquet, not as log.pkl.")
+    _refused(tmp_path / "log", "Interactions come as")
+
+
+LOG_WANTED = "Expected user_id, item_id and timestamp (ISO 8601, or seconds since 1970) in every row"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("log.csv", b"", "{}, line 1: the header has no user_id, item_id, timestamp"),
+        ("log.csv", b"user_id,item_id,timestamp\n", "{} is empty. " + LOG_WANTED),
+        ("log.csv", b"user_id,item_id\nu,t1\n", "{}, line 1: the header has no timestamp"),
+        ("log.jsonl", b"", "{} is empty. " + LOG_WANTED),
+        ("log.jsonl", b"\n \n", "{} is empty. " + LOG_WANTED),
+        ("log.jsonl", b"{half\n", "Nothing in {} can be used. First problem, line 1: not JSON ({{half)."),
+        ("log.jsonl", b"\n[1]\n", "Nothing in {} can be used. First problem, line 2: not a JSON object ([1])."),
+        ("log.jsonl", b"[" * 100_000, "Nothing in {} can be used. First problem, line 1: not JSON ("),
+        ("log.jsonl.gz", gzip.compress(b""), "{} is empty. " + LOG_WANTED),
+        ("log.parquet", b"", "{} cannot be read as Parquet ("),
+        ("log.parquet", b"PAR1 this is not Parquet PAR1", "{} cannot be read as Parquet ("),
+        ("log.parquet", {"user_id": [], "item_id": [], "timestamp": []}, "{} is empty. " + LOG_WANTED),
+        ("log.parquet", {}, "{} has no column user_id, item_id, timestamp. Expected columns: user_id, "),
+        ("log.parquet", {"user_id": ["u"], "when": [1]}, "{} has no column item_id, timestamp. Expected columns: "),
+        ("log.none.csv", None, "There is no file {}. Check the path."),
+    ],
+)
+def test_a_log_of_no_use_is_a_sentence_and_leaves_the_shop_as_it_was(tmp_path, name, data, said):
+    path = tmp_path / name
+    if isinstance(data, bytes):
+        path.write_bytes(data)
+    elif data is not None:
+        _parquet(path, data)
+    _refused(path, said)
+    items = _write(tmp_path / "items.jsonl", TENT)
+    shop = {"current": "g-old", "g-old/manifest.json": "{}", "rejected.jsonl": ""}
+    for file, text in shop.items():
+        (tmp_path / "shop" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "shop" / file).write_text(text)
+    words = ["prepare", "--items", items, "--interactions", path, "--shop", tmp_path / "shop", "--no-model"]
+    done = CliRunner().invoke(app, [str(word) for word in words], env={"SHOPTALK_HOME": str(tmp_path / "home")})
+    assert done.exit_code == 2, done.exception
+    assert done.stderr.splitlines()[-1].startswith("shoptalk: " + said.format(path))
+    there = {file: file.read_text() for file in (tmp_path / "shop").rglob("*") if file.is_file()}
+    assert there == {tmp_path / "shop" / file: text for file, text in shop.items()}
 
 
 ROWS = [
@@ -215,9 +293,6 @@ def test_a_log_without_a_usable_row_says_the_first_problem(tmp_path):
         read_interactions(path, item_ids={"t1"})
     path.write_text("user;item;when\nu;t1;1\n")
     with pytest.raises(ShopError, match=r"line 1: the header has no user_id, item_id, timestamp"):
-        read_interactions(path, item_ids={"t1"})
-    path.write_text("")
-    with pytest.raises(ShopError, match="line 1"):
         read_interactions(path, item_ids={"t1"})
 
 
