@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -101,6 +107,141 @@ def test_a_failed_step_says_which_why_and_what_to_do(
     assert "PyTorch's own index" in capsys.readouterr().out
     for needed in ("after 0 of 2 packages", "No matching distribution found", "run the same command again"):
         assert needed in str(raised.value)
+
+
+FAKE_PIP = """\
+import json, os, pathlib, sys, time
+here = pathlib.Path(__file__).parent
+with (here / "asked.jsonl").open("a") as asked:
+    asked.write(json.dumps({"pid": os.getpid(), "words": sys.argv[6:]}) + "\\n")
+refused = [line for line in (here / "refused").read_text().split() if line in sys.argv]
+if refused and "--extra-index-url" not in sys.argv:
+    sys.exit("ERROR: No matching distribution found for " + refused[0])
+if any(line in sys.argv for line in (here / "slow").read_text().split()):
+    time.sleep(60)
+"""
+
+
+class Pip:
+    """A pip that installs nothing: it notes what it is asked for, refuses what it is told to, and can be slow."""
+
+    def __init__(self, folder: Path) -> None:
+        self.script, self.folder = folder / "pip.py", folder
+        self.script.write_text(FAKE_PIP, encoding="utf-8")
+        self.refuses()
+        self.is_slow_at()
+
+    def refuses(self, *lines: str) -> None:
+        """Refuse these lines of a lock unless another index is named too."""
+        (self.folder / "refused").write_text(" ".join(lines), encoding="utf-8")
+
+    def is_slow_at(self, *lines: str) -> None:
+        """Take a minute for these."""
+        (self.folder / "slow").write_text(" ".join(lines), encoding="utf-8")
+
+    @property
+    def calls(self) -> list[dict[str, Any]]:
+        """Give what was asked for: process and words after `install` and its fixed options."""
+        asked = self.folder / "asked.jsonl"
+        return [json.loads(line) for line in asked.read_text().splitlines()] if asked.exists() else []
+
+    @property
+    def asked(self) -> list[list[str]]:
+        """Give the words alone."""
+        return [call["words"] for call in self.calls]
+
+
+@pytest.fixture
+def pip(setup: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Pip:
+    """Make a checkout with both locks, of which pip and venv are the only parts that are not real."""
+    made = Pip(tmp_path_factory.mktemp("pip"))
+
+    def make_venv() -> None:
+        for name in ("python", "shoptalk"):
+            (setup.VENV / "bin").mkdir(parents=True, exist_ok=True)
+            (setup.VENV / "bin" / name).touch()
+
+    monkeypatch.setattr(setup, "pip_command", lambda: [sys.executable, "-I", "-S", str(made.script)])
+    monkeypatch.setattr(setup, "make_venv", make_venv)
+    monkeypatch.setattr(setup, "check_system_libraries", lambda kind: None)
+    monkeypatch.setattr(setup, "GIGABYTES_NEEDED", {"cpu": 0, "gpu": 0})
+    monkeypatch.setattr(sys, "argv", ["setup_environment.py"])
+    monkeypatch.setenv("PATH", str(made.folder))
+    (setup.ROOT / "pyproject.toml").write_text("", encoding="utf-8")
+    for kind, lock in (("cpu", "numpy==2.3.5\ntorch==2.13.0+cpu\n"), ("gpu", "torch==2.13.0\nvllm==0.32.0\n")):
+        (setup.ROOT / f"requirements-{kind}.lock").write_text(lock, encoding="utf-8")
+    return made
+
+
+def test_where_the_index_lacks_torch_pytorchs_own_gives_it_and_the_rest_goes_on(
+    setup: ModuleType, pip: Pip, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The other index is named for torch alone; a lock for a GPU never asks it."""
+    setup.VENV.mkdir()
+    pip.refuses("torch==2.13.0+cpu", "torch==2.13.0")
+    rest = [f"package{number}==1.0" for number in range(setup.BATCH + 1)]
+    setup.install_lock(["torch==2.13.0+cpu", *rest], kind="cpu")
+    assert pip.asked == [
+        ["torch==2.13.0+cpu"],
+        ["torch==2.13.0+cpu", "--extra-index-url", "https://download.pytorch.org/whl/cpu"],
+        rest[: setup.BATCH],
+        rest[setup.BATCH :],
+    ]
+    said = capsys.readouterr().out
+    assert "taking it from PyTorch's own index" in said and f"{len(rest) + 1} packages installed" in said
+    with pytest.raises(setup.StepFailed, match=r"after 0 of 1 packages.*\n.*No matching distribution found for torch"):
+        setup.install_lock(["torch==2.13.0"], kind="gpu")
+    assert pip.asked[4:] == [["torch==2.13.0"]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "lines"), [("cpu", ["torch==2.13.0+cpu", "numpy==2.3.5"]), ("gpu", ["torch==2.13.0", "vllm==0.32.0"])]
+)
+def test_the_machine_decides_which_lock_is_installed_and_the_second_time_nothing_is(
+    setup: ModuleType, pip: Pip, capsys: pytest.CaptureFixture[str], kind: str, lines: list[str]
+) -> None:
+    """With an NVIDIA GPU present the lock with vLLM's GPU build, without one the other."""
+    if kind == "gpu":
+        listing = pip.folder / "nvidia-smi"
+        listing.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA L4 (UUID: GPU-1)'\n", encoding="utf-8")
+        listing.chmod(0o755)
+    assert setup.main() == 0
+    project = ["--no-build-isolation", "--editable", str(setup.ROOT)]
+    assert pip.asked == [[line] for line in lines] + [project]
+    assert json.loads(setup.STAMP.read_text(encoding="utf-8"))["kind"] == kind
+    said = capsys.readouterr().out
+    assert f"Making the environment for a {kind.upper()} (2 packages" in said and "is ready" in said
+    assert setup.main() == 0
+    assert len(pip.asked) == 3 and capsys.readouterr().out == ""
+
+
+def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(
+    setup: ModuleType, pip: Pip, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pip is stopped with us, nothing claims to be ready, and what was installed is not thrown away."""
+    pip.is_slow_at("numpy==2.3.5")
+
+    def press_ctrl_c() -> None:
+        deadline = time.monotonic() + 60
+        while len(pip.asked) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    person = threading.Thread(target=press_ctrl_c)
+    person.start()
+    assert setup.main() == 130
+    person.join()
+    told = capsys.readouterr().err
+    assert told == "\nshoptalk: stopped. Run the same command again to go on from here.\n"
+    with pytest.raises(ProcessLookupError):
+        os.kill(pip.calls[1]["pid"], 0)
+    assert not setup.STAMP.exists()
+    (setup.VENV / "installed").touch()
+    pip.is_slow_at()
+    assert setup.main() == 0
+    assert [words[0] for words in pip.asked[2:]] == ["torch==2.13.0+cpu", "numpy==2.3.5", "--no-build-isolation"]
+    assert (setup.VENV / "installed").exists() and setup.STAMP.exists()
+    assert "Removing .venv" not in capsys.readouterr().out
 
 
 def test_what_the_system_lacks_is_named_with_its_package(setup: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from agent.local_vllm import LocalVllm
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +97,65 @@ def test_a_set_is_replayed_and_graded(assistant: Assistant, tmp_path: Path) -> N
     assert results["results"]["errors"] == 0
     kept = [json.loads(line) for line in (tmp_path / "out" / "conversations.jsonl").read_text().splitlines()]
     assert [message["role"] for message in kept[0]["messages"]][:4] == ["user", "assistant", "tool", "assistant"]
+
+
+def shoptalk(
+    *words: str | Path, server: LocalVllm, home: Path, shop: Path, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run a command as its owner does, with a model that is served elsewhere."""
+    settings = {
+        "SHOPTALK_HOME": str(home),
+        "SHOPTALK_SHOP": str(shop),
+        "SHOPTALK_MODEL_URL": server.url,
+        "SHOPTALK_TURN_SECONDS": "60",
+        "COLUMNS": "200",
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "ui.cli", *map(str, words)],
+        env={**os.environ, **settings},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=ROOT,
+        check=False,
+    )
+
+
+def test_a_piped_talk_with_the_model(shop_folder: Path, vllm_server: LocalVllm, tmp_path: Path) -> None:
+    """`shoptalk chat --terminal` reads the messages from a pipe, and leaves a server that is not its own running."""
+    typed = "i need cat food\nwhy the first one?\nadd the first one to my cart\n/cart\n"
+    done = shoptalk("chat", "--terminal", server=vllm_server, home=tmp_path, shop=shop_folder, stdin=typed)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    for line in typed.splitlines():
+        assert f"> {line}" in done.stdout
+    assert "Dry cat food, 16 oz, name brand  $3.49" in done.stdout
+    assert "Looked up why" in done.stdout
+    assert "Total $3.49" in done.stdout
+    assert "The model is not answering" not in done.stdout
+    assert vllm_server.answers()
+    assert not (tmp_path / "models").exists(), "no model of our own is made beside one that is served"
+
+
+def test_a_set_is_graded_by_the_command(shop_folder: Path, vllm_server: LocalVllm, tmp_path: Path) -> None:
+    """`shoptalk eval` grades what the served model does, and says which one that was."""
+    wish = {"act": "recommend", "where": {"max_price": 5}}
+    messages = [
+        {"role": "user", "content": "shredded cheese under 5 dollars", "expect": wish},
+        {"role": "user", "content": "thanks!", "expect": {"act": "chat"}},
+    ]
+    file = tmp_path / "set.jsonl"
+    file.write_text(json.dumps({"conversation_id": "c1", "messages": messages}) + "\n", encoding="utf-8")
+    out = tmp_path / "out"
+    done = shoptalk("eval", file, "--output", out, server=vllm_server, home=tmp_path / "home", shop=shop_folder)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert (results["config"]["model"], results["config"]["base"]) == (vllm_server.name, vllm_server.url)
+    assert results["n"]["turns"] == 2
+    figures = {name: results["results"][name] for name in ("violation_rate", "off_catalogue_items", "errors")}
+    assert figures == {"violation_rate": 0, "off_catalogue_items": 0, "errors": 0}
+    assert results["results"]["plain_rate"] == 0, "the model answered"
 
 
 def test_training_and_serving_render_the_same_tokens(vllm_server: LocalVllm) -> None:

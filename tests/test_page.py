@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -229,6 +231,140 @@ def test_nothing_sticks_out(opened: tuple[ScriptedAssistant, str], browser: Any,
     send = visitor.page.get_by_role("button", name="Send").bounding_box()
     assert send["y"] + send["height"] <= 800
     visitor.page.close()
+
+
+def choose(shopper: Shopper, option: str) -> None:
+    shopper.page.get_by_label("Who is shopping").click()
+    shopper.page.get_by_role("option", name=option).click()
+
+
+def talk_is_empty(shopper: Shopper) -> None:
+    shopper.page.wait_for_function("document.querySelectorAll('.user-row').length === 0")
+
+
+def test_what_was_done_is_folded_and_opens(shopper: Shopper) -> None:
+    """One line says what the assistant did; pressed, it shows with which words."""
+    shopper.say("cheese")
+    shopper.sees("suits you best")
+    heading = shopper.page.locator("#st-talk .thought-group .title").first
+    assert "Searched the shop" in heading.inner_text()
+    details = shopper.page.locator("#st-talk .st-steps")
+    assert not details.is_visible()
+    heading.click()
+    details.wait_for(state="visible", timeout=15_000)
+    assert "query: cheese" in details.inner_text()
+    heading.click()
+    details.wait_for(state="hidden", timeout=15_000)
+
+
+def test_a_dislike_is_remembered_and_marked_and_everything_can_be_erased(shopper: Shopper) -> None:
+    """The thumb stays down while the dislike is kept; "Erase everything" takes likes and dislikes alike."""
+    shopper.say("cheese")
+    shopper.sees("suits you best")
+    shopper.press("I do not like Shredded cheese, 8 oz, store brand")
+    shopper.sees("Does not like", within="#st-memory")
+    shopper.sees("Shredded cheese, 8 oz, store brand", within="#st-memory")
+    marked = shopper.page.locator(".st-card button[aria-pressed=true]")
+    marked.first.wait_for(timeout=15_000)
+    assert [marked.count(), marked.first.get_attribute("data-press")] == [1, "dislike"]
+    shopper.press("I like Shredded cheese, 8 oz, name brand")
+    shopper.page.wait_for_function("document.querySelectorAll('#st-memory li').length === 2")
+    shopper.press("Erase everything that is remembered")
+    shopper.sees("Nothing. Likes", within="#st-memory")
+    shopper.page.wait_for_function("document.querySelectorAll('.st-card button[aria-pressed=true]').length === 0")
+    assert shopper.errors == []
+
+
+def test_start_over_empties_the_talk_and_a_new_shoppers_cart(shopper: Shopper) -> None:
+    """What a visitor without a name leaves is gone; the next message begins a talk of its own."""
+    from playwright.sync_api import expect
+
+    over = shopper.page.get_by_role("button", name="Start over")
+    expect(over).to_be_disabled()  # there is nothing to start over
+    shopper.say("cheese")
+    shopper.sees("suits you best")
+    shopper.press("Add Shredded cheese, 8 oz, name brand to the cart")
+    shopper.sees("$3.10", within="#st-cart .st-total")
+    over.click()
+    talk_is_empty(shopper)
+    shopper.sees("What can I find for you?")
+    shopper.sees("Nothing yet.", within="#st-cart")
+    expect(over).to_be_disabled()
+    shopper.say("tea")
+    shopper.sees("suits you best")
+    assert shopper.page.locator(".user-row").count() == 1
+
+
+def test_start_over_as_a_known_shopper_keeps_who_it_is_and_the_cart(shopper: Shopper) -> None:
+    """The talk is new, the shopper is not."""
+    shopper.say("cheese")
+    shopper.sees("suits you best")
+    choose(shopper, "Household u1 · 6 trips")
+    talk_is_empty(shopper)
+    shopper.say("cheese")
+    shopper.sees("suits you best")
+    shopper.press("Add Shredded cheese, 8 oz, name brand to the cart")
+    shopper.sees("$3.10", within="#st-cart .st-total")
+    shopper.press("Start over")
+    talk_is_empty(shopper)
+    shopper.sees("$3.10", within="#st-cart .st-total")
+    shopper.press("Remove Shredded cheese, 8 oz, name brand from the cart")
+    shopper.sees("Nothing yet.", within="#st-cart")
+
+
+@contextmanager
+def page_of(assistant: ScriptedAssistant, **options: Any) -> Iterator[tuple[Any, str]]:
+    """Open a page of its own; give it and its address."""
+    from ui.page import build_page, launch_page
+
+    page = build_page(assistant, **options)  # type: ignore[arg-type]
+    try:
+        yield page, launch_page(page, host="127.0.0.1", port=free_port())
+    finally:
+        page.close(verbose=False)
+
+
+def test_the_models_status_is_shown_and_followed(browser: Any, tmp_path: Path) -> None:
+    """While it starts, when it answers, and when it does not: each with its own light, without reloading."""
+    now = [Status(text="The model is starting", ready=False)]
+    with page_of(ScriptedAssistant(items(), store=tmp_path / "s.sqlite"), status=lambda: now[0]) as (_, url):
+        visitor = Shopper(browser, url)
+        light = visitor.page.locator("#st-status .st-status")
+        for status, style in (
+            (now[0], "st-wait"),
+            (Status(text="The model is ready (shoptalk)"), "st-on"),
+            (Status(text="No model: it <ended>. Answers come with plain reasons.", good=False), "st-off"),
+        ):
+            now[0] = status
+            visitor.sees(status.text, within="#st-status")
+            assert style in light.get_attribute("class").split()
+            assert light.get_attribute("role") == "status"
+        visitor.page.close()
+
+
+def test_turns_wait_up_to_the_queues_length_and_one_more_is_refused_in_words(browser: Any, tmp_path: Path) -> None:
+    """One turn at once and one that waits: the third visitor is told, keeps what was typed, and may send it again."""
+    assistant = ScriptedAssistant(items(), store=tmp_path / "s.sqlite")
+    with page_of(assistant, turns_at_once=1, queue_length=1) as (page, url):
+        first, second, third = visitors = [Shopper(browser, url) for _ in range(3)]
+        first.say("slow cheese")
+        first.page.locator(".st-card").first.wait_for()
+        second.say("tea")
+        deadline = time.monotonic() + 15
+        while len(page._queue) != 1:
+            assert time.monotonic() < deadline, "the second turn does not wait"
+            time.sleep(0.05)
+        third.say("milk")
+        third.sees("This application is currently busy. Please try again.")
+        assert third.box.input_value() == "milk"
+        assert second.page.locator(".user-row").count() == 0, "one turn at once"
+        assistant.gate.set()
+        for visitor in (first, second):
+            visitor.sees("suits you best")
+        third.press("Send")
+        third.sees("suits you best")
+        for visitor in visitors:
+            visitor.page.close()
 
 
 def test_a_taken_port_is_a_sentence(opened: tuple[ScriptedAssistant, str]) -> None:

