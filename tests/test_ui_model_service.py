@@ -221,8 +221,8 @@ def test_how_the_adapter_is_served(
 def test_without_an_adapter_the_base_itself_is_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: tuple[Path, Path], gpu: bool
 ) -> None:
+    """A base of one's own does not get the adapter that comes with Shoptalk, which fits another."""
     monkeypatch.setattr(model_service, "has_gpu_build", lambda: gpu)
-    monkeypatch.setattr(model_service, "default_adapter", lambda: None)
     served = model_service.prepare_model(read_settings({}, home=tmp_path, base_model=tiny[0]))
     assert served == Served(folder=tiny[0], adapter=None, gpu=gpu)
 

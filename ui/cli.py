@@ -399,7 +399,9 @@ def dialogues(
     weeks: Annotated[float, typer.Option(min=0.1, help="Wishes come from the last so many weeks of the log.")] = 4.0,
     apart: Annotated[
         list[Path] | None,
-        typer.Option(metavar="SET.jsonl", help="A conversation set none of whose messages is to be trained on; repeat."),
+        typer.Option(
+            metavar="SET.jsonl", help="A conversation set none of whose messages is to be trained on; repeat."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed makes the same conversations.")] = 0,
 ) -> None:
@@ -538,9 +540,9 @@ def _described(settings: Settings, assistant: Assistant) -> dict[str, Any]:
 
     from agent.base_model import file_hash
     from eval.environment import git_hash
-    from ui.model_service import default_adapter
+    from ui.model_service import chosen_adapter
 
-    adapter = None if settings.model_url else settings.adapter or default_adapter()
+    adapter = None if settings.model_url else chosen_adapter(settings)
     return {
         "model": None if assistant.model is None else assistant.model.name,
         "base": settings.model_url or str(settings.base_model or "SmolLM2-135M-Instruct"),

@@ -139,9 +139,9 @@ def _model_folder(settings: Settings) -> Iterator[Check]:
     folders = (
         [settings.base_model] if settings.base_model else [settings.models_folder / name for name in ("base", "tuned")]
     )
-    from ui.model_service import default_adapter
+    from ui.model_service import chosen_adapter
 
-    adapter = settings.adapter or default_adapter()
+    adapter = chosen_adapter(settings)
     if adapter is None:
         yield Check(
             name="adapter",

@@ -63,6 +63,13 @@ def default_adapter() -> Path | None:
     return folder if (folder / "adapter_model.safetensors").is_file() else None
 
 
+def chosen_adapter(settings: Settings) -> Path | None:
+    """Give the adapter that is served: the one set, else the one that comes with Shoptalk, which fits its own base only."""
+    if settings.adapter is not None or settings.base_model is not None:
+        return settings.adapter
+    return default_adapter()
+
+
 def prepare_model(settings: Settings, *, progress: Progress | None = None) -> Served:
     """Make the model folder that is served: convert the base once, merge the adapter once where that is chosen.
 
@@ -78,7 +85,7 @@ def prepare_model(settings: Settings, *, progress: Progress | None = None) -> Se
             raise ShopError(problem)
     else:
         base = prepare_base_model(settings.models_folder / "base", progress=progress)
-    adapter = settings.adapter or default_adapter()
+    adapter = chosen_adapter(settings)
     if adapter is None:
         return Served(folder=base, adapter=None, gpu=gpu)
     if settings.serve == "merged" or (settings.serve == "auto" and not gpu):

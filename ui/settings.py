@@ -40,7 +40,7 @@ class Settings(BaseSettings):
         None, description="Folder of the base model (safetensors). Unset: SmolLM2-135M-Instruct from its package."
     )
     adapter: Path | None = Field(
-        None, description="Folder of the LoRA adapter. Unset: the one that comes with Shoptalk."
+        None, description="Folder of the LoRA adapter. Unset: the one that comes with Shoptalk, for its own base."
     )
     serve: Literal["auto", "merged", "lora"] = Field(
         "auto",
