@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.conversation import ToolCall
+from agent.events import Asked
 from agent.plan import check_call
+from tests.scripted_model import call
+from tests.small_shop import Talk
 
 
 def kept(message: str, **arguments: Any) -> dict[str, Any]:
@@ -54,3 +58,32 @@ def test_a_name_that_the_shopper_did_not_say_names_nothing() -> None:
     goes = ToolCall(name="goes_with", arguments={"query": "goes"})
     assert check_call(goes, message="what goes with it", said=())[0].arguments == {}
     assert check_call(call, message="what goes with turky", said=())[0] == call
+
+
+def test_an_answer_to_a_question_stays_with_what_was_asked(tmp_path: Path) -> None:
+    """Asked what kind of soup, "the microwave kind" got popcorn; asked what kind of detergent, "liquid" got dish soap."""
+    talk = Talk(tmp_path)
+    assert talk.say("ice cream stuff", call("ask_shopper", query="ice cream")).of(Asked)
+    told = talk.say("the toppings kind", call("search_catalog", query="toppings"))
+    assert (told.items, told.reply.evidence["labels"]) == (["i09"], ["Ice cream topping"])
+    talk = Talk(tmp_path / "other")
+    talk.say("ice cream stuff", call("ask_shopper", query="ice cream"))
+    assert talk.say("beef", call("search_catalog", query="beef")).items[0] == "i04", "a wish of its own stays one"
+
+
+def test_that_is_what_was_talked_about(tmp_path: Path) -> None:
+    """ "how big is it", after a word about the second one, told the size of the first."""
+    talk = Talk(tmp_path)
+    talk.say("shredded cheese", call("search_catalog", query="shredded cheese"))
+    talk.say("why the 2nd", call("explain", position=2))
+    assert talk.say("how big is it", call("lookup_catalog")).reply.evidence["about"] == ["i07"]
+    talk.say("popcorn", call("search_catalog", query="popcorn"))
+    assert talk.say("how big is it", call("lookup_catalog")).reply.evidence["about"] == ["i02"], "a new list, a new it"
+
+
+def test_only_the_one_that_was_pointed_at_goes_into_the_cart(tmp_path: Path) -> None:
+    """ "k add that" put the whole list into the cart."""
+    talk = Talk(tmp_path)
+    talk.say("shredded cheese", call("search_catalog", query="shredded cheese"))
+    talk.say("k add that", call("update_cart", action="add", positions=[1, 2]))
+    assert [item_id for item_id, _ in talk.cart] == ["i06"]
