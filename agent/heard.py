@@ -43,6 +43,7 @@ _MOST_AFTER = re.compile(
 _LEAST_AFTER = re.compile(
     r"^\s*,?\s*(?:or more|or over|or above|or higher|or up\b|and up\b|and over|and above|and more|at (?:the )?least|minimum)"
 )
+_RANGE = re.compile(r"\s*(?:-|–|to\b|till\b|or)\s*\$?\s*\d")  # "budget 3 to 4": its ends are no bounds alone
 _UNITS = (
     r"oz|ounces?|fl|lbs?|pounds?|ct|counts?|packs?|pk|pcs?|pieces?|gal|gallons?|l|liters?|litres?|ml|mg|g|kg|grams?|qt|quarts?"
     r"|pt|pints?|rolls?|sheets?|loads?|inch(?:es)?|ft|feet|dozen|people|persons?|kids?|of us|times?|days?|weeks?|wks?|months?|mos?"
@@ -95,28 +96,10 @@ _ONE_THING = re.compile(
     r"(?:add|take|get|want|buy|remove|drop|i'll take|ill take|i'll have|gimme|put) (?:it|that|this|that one|this one)"
     r"(?: (?:in|to|into|on|please|pls|then|for me|my|the|a|cart|basket|bag|one|now|thanks|thx|ty))*[.!]*$"
 )
+_REFUSES = re.compile(r"(?:\b(?:no|not|without|w/o|minus|except)|n't want)\s+(?:the |any |a |an )?([\w-]+(?: [\w-]+)?)")
 _FILLER = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "some",
-        "please",
-        "pls",
-        "plz",
-        "need",
-        "want",
-        "with",
-        "i",
-        "we",
-        "get",
-        "me",
-        "for",
-        "of",
-        "and",
-        "in",
-        "only",
-    ]
+    "a an the some please pls plz need want with i we get me for of and in only tho though then ok okay one ones kind type just"
+    " maybe it make have".split()
 )
 
 
@@ -126,7 +109,7 @@ class Heard:
 
     `most` and `least` are amounts in dollars; `tier` is the brand tier wanted ("store brand", "name brand"); `places` are
     those in the list, in the order said, `LAST` for the last; `one_thing` says that it only takes up "it" or "that"; `words`
-    are all its words but for those that say nothing ("some", "please").
+    are all its words but for those that say nothing ("some", "please"), `refused` those right after a "no" or "not".
     """
 
     most: float | None = None
@@ -135,6 +118,7 @@ class Heard:
     places: tuple[int, ...] = ()
     one_thing: bool = False
     words: frozenset[str] = frozenset()
+    refused: frozenset[str] = frozenset()
 
 
 def hear(message: str) -> Heard:
@@ -156,6 +140,7 @@ def hear(message: str) -> Heard:
         places=_places(text),
         one_thing=bool(_ONE_THING.match(text)),
         words=bare_words(text),
+        refused=frozenset(word for found in _REFUSES.finditer(text) for word in re.findall(r"[^\W_]+", found[1])),
     )
 
 
@@ -179,9 +164,7 @@ def _bounds(text: str) -> tuple[float | None, float | None]:
     least: set[float] = set()
     for found in _AMOUNT.finditer(spoken):
         before, after = spoken[max(0, found.start() - 60) : found.start()], spoken[found.end() :]
-        if re.match(
-            r"\s*(?:-|–|to\b|till\b|or)\s*\$?\s*\d", after
-        ):  # "budget 3 to 4": a range, whose ends are no bounds alone
+        if _RANGE.match(after):
             continue
         beside = _BESIDE.search(before)
         under = bool(beside and beside["under"]) or bool(_MOST_BEFORE.search(before) or _MOST_AFTER.search(after))

@@ -34,6 +34,8 @@ def mend_call(call: ToolCall, heard: Heard, *, shown: int, focus: int | None, re
         arguments = _tier(arguments, heard)
     if call.name == "search_catalog" and arguments.get("without") and not refused:
         arguments = _wanted(arguments, heard)
+    if call.name == "search_catalog" and arguments.get("having"):
+        arguments = _refused(arguments, heard)
     if not arguments.get("why_not"):
         arguments = _places(call.name, arguments, heard, shown=shown, focus=focus)
     return ToolCall(name=call.name, arguments=arguments)
@@ -69,6 +71,18 @@ def _wanted(arguments: Mapping[str, Any], heard: Heard) -> dict[str, Any]:
         out["query"] = " ".join([query, *refused])[:60].strip()
     else:
         out["having"] = [*out.get("having", []), *refused]
+    return out
+
+
+def _refused(arguments: Mapping[str, Any], heard: Heard) -> dict[str, Any]:
+    """Take words as refused that stand right after a "no": "yogurt but not the multi packs"."""
+    turned = [word for word in arguments["having"] if bare_words(word) and bare_words(word) <= heard.refused]
+    if not turned:
+        return dict(arguments)
+    out = {name: value for name, value in arguments.items() if name != "having"}
+    if kept := [word for word in arguments["having"] if word not in turned]:
+        out["having"] = kept
+    out["without"] = [*out.get("without", []), *turned]
     return out
 
 

@@ -15,6 +15,7 @@ from langchain_core.tools import BaseTool
 from pydantic import Field
 
 from agent.context import Turn, named, narrow
+from agent.heard import bare_words
 from agent.outcome import CartEdit, Line, Looked, MemoryEdit, Outcome, Pool, Problem, Question, Request, Sort
 from agent.record import recommend_one
 from retrieval.quantity import item_quantity, parse_quantity, same_size
@@ -63,10 +64,10 @@ def search_catalog(
     near: list[str] = []
     if query:
         query = _option(turn, query) or query
-        if _only_qualifies(turn, query):
-            having, query = [*(having or ()), query], None
+        if qualifier := _qualifier(turn, query):
+            having, query = [*(having or ()), qualifier], None
     if query:
-        queries = (query, turn.message) if turn.alone else (query,)
+        queries = _wordings(turn, query) if turn.alone else (query,)
         base = Request(
             task="search",
             wish=Wish(query=query, text_none=turn.unwanted(query), age_restricted=_asks_for_restricted(turn, query)),
@@ -540,6 +541,20 @@ def _says(turn: Turn, words: str) -> bool:
     return any(contains(" ".join(turn.said[-3:]) + " " + turn.message, word) for word in words.split() if len(word) > 2)
 
 
+FEW = 4  # items; words that name fewer may do so by a number or a name in passing
+
+
+def _wordings(turn: Turn, query: str) -> tuple[str, str]:
+    """Give the query and the shopper's own words; these first where they plainly name some of what the query names.
+
+    "detergant for dishwaher" became the query "detergent", which names laundry detergents too.
+    """
+    focus = turn.shop.catalog.focus
+    own, asked = focus([turn.message]), focus([query])
+    narrower = own is not None and asked is not None and own < asked and len(own) >= FEW
+    return (turn.message, query) if narrower else (query, turn.message)
+
+
 def _option(turn: Turn, words: str) -> str | None:
     """Give the one answer to the last question that words stand for: "the microwave kind" of "microwavable soup"."""
     if len(words.split()) > 3:
@@ -550,18 +565,23 @@ def _option(turn: Turn, words: str) -> str | None:
     return named[0] if len(named) == 1 else None
 
 
-def _only_qualifies(turn: Turn, words: str) -> bool:
-    """Say whether words stand on what was just wished for: "gel" after detergents, "the bathroom" when asked what for.
+def _qualifier(turn: Turn, query: str) -> str | None:
+    """Give the words of a query that stand on what was just wished for: "gel" after detergents, "herbal" after teas.
 
-    An answer to a question may name a kind of thing too; otherwise such words are a wish of their own.
+    Words that a model added to those said ("herbal medicine") are left out. What names a kind of thing is a wish of
+    its own, but for an answer to a question ("the bathroom", when asked what is to be cleaned).
     """
     held, catalog = turn.request, turn.shop.catalog
-    if held is None or held.task != "search" or len(words.split()) > 2:
-        return False
-    if words in turn.options or (catalog.focus([words]) and not turn.options):
-        return False
+    if held is None or held.task != "search" or query in turn.options:
+        return None
+    bare = " ".join(word for word in turn.message.lower().split() if bare_words(word))
+    words = " ".join(word for word in query.split() if contains(turn.message, word)) or bare
+    if len(words.split()) > 2 or len(turn.message.split()) > 5 or stems(words) == stems(held.wish.query):
+        return None
+    if not turn.options and catalog.names_thing(words) and catalog.focus([words]):
+        return None
     wish = _with_word(turn, held.wish, words)
-    return bool(catalog.search(list(held.queries), wish=wish, limit=1, bought=turn.bought))
+    return words if catalog.search(list(held.queries), wish=wish, limit=1, bought=turn.bought) else None
 
 
 def _with_brand(turn: Turn, wish: Wish, brand: str, notes: list[str]) -> Wish:

@@ -644,7 +644,8 @@ def keep(work: Work, write: Write) -> None:
         {**recommendation_to_json(r, position=n), "reason": plain.reason(r)} for n, r in enumerate(work.shown, start=1)
     ]
     wish: dict[str, Any] = {}
-    for request in work.requests:
+    failed = _failed_request(work)
+    for request in work.requests or ([failed] if failed else []):  # what nothing fits is told with its bounds, too
         wish |= wish_to_json(request.wish)
     wish.pop("exclude_ids", None)
     wish.pop("item_ids", None)

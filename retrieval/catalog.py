@@ -108,6 +108,10 @@ class Catalog:
                     counts = values.setdefault(name, {})
                     counts[str(value)] = counts.get(str(value), 0) + 1
         self._values = values
+        self._heads = {
+            (stems(name.split("(")[0].split(",")[0]) or [""])[-1]
+            for name in (*kinds.names, *(p for p in kinds.phrases if " " not in p))
+        }
         self.attribute_names = tuple(values)
         self._named_values: dict[tuple[str, ...], list[tuple[str, str]]] = {}
         for name, held_values in values.items():
@@ -292,6 +296,11 @@ class Catalog:
             if understood.focus is not None:
                 return frozenset(self.item_ids[row] for row in understood.focus)
         return None
+
+    def names_thing(self, words: str) -> bool:
+        """Say whether words end as the name of some kind does: "green tea" names a thing, "herbal" only qualifies one."""
+        found = stems(words)
+        return bool(found) and found[-1] in self._heads
 
     def resolve_brand(self, text: str) -> tuple[str, str] | None:
         """Say which field and value a brand's name stands for: a brand tier, or one of the shop's brands.

@@ -108,6 +108,10 @@ def test_brand_tiers(message: str, tier: str | None) -> None:
         ("DRY", {"without": ["dry"]}, {"having": ["dry"]}),
         ("cookies, my kid reacts to peanuts", {"query": "cookies", "without": ["peanuts"]},
          {"query": "cookies", "without": ["peanuts"]}),
+        ("decaf tho", {"without": ["decaf"]}, {"having": ["decaf"]}),
+        ("yogurt but not the multi packs", {"query": "yogurt", "having": ["multi packs"]},
+         {"query": "yogurt", "without": ["multi packs"]}),
+        ("not too sweet, with nuts", {"having": ["nuts"]}, {"having": ["nuts"]}),
         ("also peanuts", {"without": ["peanuts"]}, {"without": ["peanuts"]}),
         ("laptop under 99999", {"query": "laptop"}, {"query": "laptop"}),
         ("milk no sugar", {"query": "milk", "without": ["sugar"]}, {"query": "milk", "without": ["sugar"]}),
@@ -147,6 +151,6 @@ def test_a_bare_word_after_a_refusal_is_refused_too() -> None:
 
 
 def test_what_measures_or_counts_is_no_price() -> None:
-    for message, amount in (("how about a dozen", 12.0), ("16 oz please", 16.0)):
+    for message, amount in (("how about a dozen", 12.0), ("16 oz please", 16.0), ("im 15, vodka", 15.0)):
         call = ToolCall(name="search_catalog", arguments={"max_price": amount})
         assert check_call(call, message=message, said=())[0].arguments == {}
