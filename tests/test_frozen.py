@@ -72,7 +72,7 @@ def test_an_answer_to_a_question_stays_with_what_was_asked(tmp_path: Path) -> No
 
 
 def test_that_is_what_was_talked_about(tmp_path: Path) -> None:
-    """ "how big is it", after a word about the second one, told the size of the first."""
+    """Asked "how big is it", after a word about the second one, told the size of the first."""
     talk = Talk(tmp_path)
     talk.say("shredded cheese", call("search_catalog", query="shredded cheese"))
     talk.say("why the 2nd", call("explain", position=2))
@@ -82,7 +82,7 @@ def test_that_is_what_was_talked_about(tmp_path: Path) -> None:
 
 
 def test_only_the_one_that_was_pointed_at_goes_into_the_cart(tmp_path: Path) -> None:
-    """ "k add that" put the whole list into the cart."""
+    """What was asked with "k add that" put the whole list into the cart."""
     talk = Talk(tmp_path)
     talk.say("shredded cheese", call("search_catalog", query="shredded cheese"))
     talk.say("k add that", call("update_cart", action="add", positions=[1, 2]))
