@@ -44,7 +44,7 @@ REFINEMENTS: Mapping[str, Sequence[str]] = {
     "tier": (
         "I would rather have it {detail}",
         "would that exist {detail}",
-        "make that {thing} {detail}",
+        "could it be {thing} {detail}",
         "what about one {detail}",
     ),
     "size": (
