@@ -44,7 +44,7 @@ REFINEMENTS: Mapping[str, Sequence[str]] = {
     "tier": (
         "I would rather have it {detail}",
         "would that exist {detail}",
-        "could it be {thing} {detail}",
+        "in that case {thing} {detail} instead",
         "what about one {detail}",
     ),
     "size": (
