@@ -36,6 +36,7 @@ MODEL_STOPPED = "The model stopped, so the reasons below are plain ones."
 MODEL_IS_SLOW = "The model is slow, so the reasons below are plain ones."
 YOUR_WORDS = "your words"  # what a list is called that a plain search made of a whole message
 LEAST_SECONDS = 1.0  # left of a turn for which the model is still asked for words
+PLAN_SHARE = 0.75  # of a turn for its plan: a right list with plain reasons is better than a wrong one in good time
 Cart = tuple[tuple[str, int], ...]
 
 
@@ -120,7 +121,7 @@ def plan(work: Work, write: Write) -> None:
                 _prompt(work, ()),
                 schema=schema,
                 max_tokens=limits.plan_tokens,
-                seconds=work.left() * 0.6,
+                seconds=work.left() * PLAN_SHARE,
                 usage=work.usage,
             )
             work.calls = read_plan(text, tools=TOOLS, max_calls=limits.tool_calls)

@@ -13,6 +13,7 @@ import pytest
 
 from agent.events import Finished, Listed
 from agent.limits import Limits
+from agent.turn import PLAN_SHARE
 from retrieval.records import ShopError
 from tests.scripted_model import call
 from tests.small_shop import Talk
@@ -184,7 +185,7 @@ def test_a_turns_seconds_are_counted_from_its_message(
     assert set(told.items) == {"i06", "i07"}
     assert told.sources == ({"model"} if worded else {"plain"})
     assert told.notices == ([] if worded else ["The model is slow, so the reasons below are plain ones."])
-    assert 0.6 * 540 < given[0] <= 0.6 * 600
+    assert PLAN_SHARE * 540 < given[0] <= PLAN_SHARE * 600
     assert all(1 < seconds <= 600 - spent for seconds in given[1:]) and len(given) == 1 + worded
 
 
