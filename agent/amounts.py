@@ -56,8 +56,9 @@ def numbers_in(text: str) -> set[float]:
 
 
 _MEASURED = re.compile(
-    r"\b(?:half a |a |one |two |\d+ )?dozen\b|\bi'?m \d{1,2}\b(?! (?:dollars?|bucks?))|(?<!\$)(?<!\$ )(?<![\d.])\d+(?:\.\d+)?[\s-]*(?:oz|ounces?|lbs|ct|counts?|packs?|pk|gal|gallons?|liters?"
-    r"|litres?|ml|kg|grams?|rolls?|inch(?:es)?|people|persons|kids|times|days|weeks|years?|percent)\b"
+    r"\b(?:half a |a |one |two |\d+ )?dozen\b|\bi'?m \d{1,2}\b(?! (?:dollars?|bucks?))"
+    r"|(?<!\$)(?<!\$ )(?<![\d.])\d+(?:\.\d+)?[\s-]*(?:oz|ounces?|lbs|ct|counts?|packs?|pk|gal|gallons?|liters?|litres?|ml|kg"
+    r"|grams?|rolls?|inch(?:es)?|people|persons|kids|times|days|weeks|years?|percent)\b"
 )
 
 

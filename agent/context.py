@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 class Turn:
     """The shop, the shopper bound by the server, the message, and the talk so far.
 
-    `said` is everything the shopper typed in this talk, newest last; `shown` the list shown last, best
-    first; `request` what it answered; `focus` the place in it of the item talked about last; `seen` every item id shown in this talk; `options` the answers offered, where the last reply was a question; `alone` says that the plan
-    holds this one search only, so that the whole message is about it.
+    `said` is everything the shopper typed in this talk, newest last; `shown` the list shown last, best first;
+    `request` what it answered; `focus` the place in it of the item talked about last; `options` the answers offered,
+    where the last reply was a question; `seen` every item id shown in this talk; `alone` says that the plan holds
+    this one search only, so that the whole message is about it.
     """
 
     shop: Shop

@@ -131,8 +131,8 @@ def take_weights(model: Any, folder: Path, *, base_sha256: str = "") -> str:
     except (OSError, SafetensorError) as error:
         raise ShopError(f"{path} cannot be read: {_first_line(error)}") from error
     own = {name: value.shape for name, value in peft.get_peft_model_state_dict(model).items()}
-    alpha = _field(folder / "adapter_config.json", "lora_alpha")
-    base = (_field(folder / "run.json", "base") or {}).get("sha256")
+    alpha = read_record(folder / "adapter_config.json").get("lora_alpha")
+    base = read_record(folder / "run.json").get("base", {}).get("sha256")
     if (
         own != {name: value.shape for name, value in tensors.items()}
         or alpha != model.peft_config["default"].lora_alpha
@@ -143,12 +143,13 @@ def take_weights(model: Any, folder: Path, *, base_sha256: str = "") -> str:
     return file_hash(path)
 
 
-def _field(path: Path, name: str) -> Any:
-    """Read a field of a JSON file; None where there is none."""
+def read_record(path: Path) -> dict[str, Any]:
+    """Read a JSON file that tells of an adapter; empty where there is none, or nothing of the sort in it."""
     try:
-        return json.loads(path.read_text(encoding="utf-8")).get(name)
-    except (OSError, ValueError, AttributeError):
-        return None
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def linear_names(model: Any) -> list[str]:

@@ -26,6 +26,7 @@ from agent.conversation import Conversation, read_conversations
 from finetune.adapter import (
     Base,
     open_base,
+    read_record,
     readable_disk_errors,
     save_adapter,
 )
@@ -382,11 +383,7 @@ class _Run:
         """Tell which adapter this one began as, with the story of that one but for its curve."""
         if self.start is None:
             return None
-        try:
-            story = json.loads((self.start / "run.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            story = {}
-        run = {name: value for name, value in story.items() if name != "curve"}
+        run = {name: value for name, value in read_record(self.start / "run.json").items() if name != "curve"}
         return {"adapter": self.start.name, "sha256": self.learner.start, "run": run}
 
 

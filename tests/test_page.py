@@ -73,18 +73,25 @@ class Shopper:
         self.page.locator(within).get_by_text(text).last.wait_for(timeout=15_000)
 
 
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory, browser: Any) -> Iterator[tuple[ScriptedAssistant, str]]:
+@contextmanager
+def page_of(assistant: ScriptedAssistant, **options: Any) -> Iterator[tuple[Any, str]]:
+    """Open a page of its own; give it and its address."""
     from ui.page import build_page, launch_page
 
+    page = build_page(assistant, **options)  # type: ignore[arg-type]
+    try:
+        yield page, launch_page(page, host="127.0.0.1", port=free_port())
+    finally:
+        page.close(verbose=False)
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory, browser: Any) -> Iterator[tuple[ScriptedAssistant, str]]:
     assistant = ScriptedAssistant(items(), store=tmp_path_factory.mktemp("page") / "store.sqlite")
-    page = build_page(
-        assistant,  # type: ignore[arg-type]
-        shoppers=[("Household u1 · 6 trips", "u1")],
-        status=lambda: Status(text="The model is ready"),
-    )
-    yield assistant, launch_page(page, host="127.0.0.1", port=free_port())
-    page.close(verbose=False)
+    with page_of(
+        assistant, shoppers=[("Household u1 · 6 trips", "u1")], status=lambda: Status(text="The model is ready")
+    ) as (_, url):
+        yield assistant, url
 
 
 @pytest.fixture
@@ -310,18 +317,6 @@ def test_start_over_as_a_known_shopper_keeps_who_it_is_and_the_cart(shopper: Sho
     shopper.sees("$3.10", within="#st-cart .st-total")
     shopper.press("Remove Shredded cheese, 8 oz, name brand from the cart")
     shopper.sees("Nothing yet.", within="#st-cart")
-
-
-@contextmanager
-def page_of(assistant: ScriptedAssistant, **options: Any) -> Iterator[tuple[Any, str]]:
-    """Open a page of its own; give it and its address."""
-    from ui.page import build_page, launch_page
-
-    page = build_page(assistant, **options)  # type: ignore[arg-type]
-    try:
-        yield page, launch_page(page, host="127.0.0.1", port=free_port())
-    finally:
-        page.close(verbose=False)
 
 
 def test_the_models_status_is_shown_and_followed(browser: Any, tmp_path: Path) -> None:

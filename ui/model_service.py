@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.local_vllm import MODULE, LocalVllm, Serving
 from agent.model import ModelFailure, OpenAIModel, Usage
+from retrieval.generation import write_whole
 from retrieval.records import ShopError
 
 if TYPE_CHECKING:
@@ -218,9 +219,8 @@ class ModelService:
         self._say("Warming the model up", 0.97)
         warm_up(model, limits=self.settings.limits, seconds=self._answer_seconds)
         with contextlib.suppress(OSError):  # without the record others start a server of their own
-            aside = self.record.with_suffix(".new")
-            aside.write_text(json.dumps({"url": server.url, "name": server.name}), encoding="utf-8")
-            aside.replace(self.record)  # read by other processes at any moment: there whole, or not at all
+            # Read by other processes at any moment: there whole, or not at all.
+            write_whole(self.record, json.dumps({"url": server.url, "name": server.name}))
         self._up(model)
 
     def _follow(self) -> None:
