@@ -11,6 +11,7 @@ from typing import Any
 
 from finetune.adapter import Base, Precision, attach, take_weights
 from finetune.batches import Pass, Step, TokenSequence, passes, shared_starts
+from finetune.branch_attention import use, views
 from finetune.graft import positions_and_mask
 
 
@@ -83,6 +84,9 @@ class Learner:
         self.start = (
             take_weights(self.model, start, base_sha256=base.sha256) if start is not None else None
         )  # hash of what it goes on from
+        self.by_views = base.model.config._attn_implementation == "sdpa" and self.model.device.type == "cpu"
+        if self.by_views:
+            use(base.model)
         self.parameters = [weight for _, weight in sorted(self.model.named_parameters()) if weight.requires_grad]
         self.master = torch.cat([weight.detach().float().reshape(-1) for weight in self.parameters])
         self.optimiser = torch.optim.AdamW(
@@ -168,6 +172,8 @@ class Learner:
         if any(member.branches for member in members):
             positions, mask = positions_and_mask(members, skipped=one.shared, dtype=self.base.model.dtype)
             options |= {"position_ids": positions.to(device), "attention_mask": mask.to(device)}
+            if self.by_views:
+                options["views"] = views(members, skipped=one.shared)
         with _only(self.base.model, predicts[:, one.shared :].to(device)):
             logits = self.base.model(input_ids=ids[:, one.shared :].to(device), **options).logits.float()
         losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")

@@ -112,6 +112,8 @@ def price_forms(amount: float) -> tuple[str, ...]:
     unit = "dollar" if dollars == 1 else "dollars"
     forms = [f"${two}", two, f"{two} dollars", f"{word} {few}", f"{dollars} {unit} {rest:02d}", f"{two}$"]
     forms += [f"{word} {unit} and {number_words(rest)} cents", f"{two} bucks", f"{dollars} {unit} and {rest} cents"]
+    if dollars == 1 and rest >= 10:
+        forms += [f"a dollar {few}", f"a buck {few}"]
     if rest == 50:
         forms += [f"{dollars}.5", f"{word} and a half dollars", f"{dollars} and a half bucks", f"${dollars}.5"]
     return tuple(forms)
