@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent.age import age_said
 from agent.limits import Limits
 from agent.outcome import Request, Sort
 from agent.store import Memory
@@ -63,6 +64,12 @@ class Turn:
             task=request.task,
             limit=limit,
         )
+
+    @property
+    def too_young(self) -> bool:
+        """Say whether the shopper has told an age, in this talk, at which age-restricted goods are not sold to them."""
+        ages = [age for message in (*self.said, self.message) if (age := age_said(message)) is not None]
+        return bool(ages) and min(ages) < self.limits.adult_age
 
     @property
     def avoided(self) -> frozenset[str]:

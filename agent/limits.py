@@ -23,4 +23,5 @@ class Limits:
     cart_items: int = 100
     cart_quantity: int = 99
     memories: int = 100
+    adult_age: int = 21  # years, from which age-restricted goods are shown to who tells an age
     free_words: bool = False  # let the model word its answers as it likes; they still say only what the record says

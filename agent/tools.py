@@ -67,6 +67,7 @@ def search_catalog(
         if qualifier := _qualifier(turn, query):
             having, query = [*(having or ()), qualifier], None
     if query:
+        query = (_own_words(turn, query) if turn.alone else None) or query
         queries = _wordings(turn, query) if turn.alone else (query,)
         base = Request(
             task="search",
@@ -344,6 +345,9 @@ def update_cart(
             if isinstance(found, Problem):
                 return found.text, found
             items = [found]
+    if action == "add" and turn.too_young and any(item.age_restricted for item in items):
+        refused = Problem(text=kept_back(turn), act="decline")
+        return refused.text, refused
     if action == "remove":
         held = {item_id for item_id, _ in turn.cart}
         items = [item for item in items if item.item_id in held]
@@ -471,7 +475,8 @@ def _pooled(turn: Turn, request: Request, notes: list[str], *, near: Sequence[st
 
     What the shopper wants to be spared is kept out here, so that no tool and no refinement can miss it.
     """
-    shop, wish = turn.shop, request.wish
+    shop, wish = turn.shop, replace(request.wish, age_restricted=request.wish.age_restricted and not turn.too_young)
+    request = replace(request, wish=wish)
     spared = [word for word in turn.unwanted(wish.query) if word not in wish.text_none]
     if spared:
         wish = replace(wish, text_none=(*wish.text_none, *spared))
@@ -526,9 +531,16 @@ def _short(item: Item) -> str:
 def _asks_for_restricted(turn: Turn, query: str) -> bool:
     """Say whether the words name age-restricted goods: then, and only then, such goods may be shown."""
     said = (turn.message, *turn.said[-3:])
+    if turn.too_young:
+        return False
     return names_restricted(turn, query) and (
         _says(turn, query) or any(names_restricted(turn, message) for message in said)
     )
+
+
+def kept_back(turn: Turn) -> str:
+    """Say why age-restricted goods are not shown."""
+    return f"I can't offer that to anyone under {turn.limits.adult_age}." if turn.too_young else ASK_FOR_IT
 
 
 def names_restricted(turn: Turn, words: str) -> bool:
@@ -553,6 +565,21 @@ def _wordings(turn: Turn, query: str) -> tuple[str, str]:
     own, asked = focus([turn.message]), focus([query])
     narrower = own is not None and asked is not None and own < asked and len(own) >= FEW
     return (turn.message, query) if narrower else (query, turn.message)
+
+
+def _own_words(turn: Turn, query: str) -> str | None:
+    """Give the shopper's own words where they plainly name a thing, every word of them, and the query names another.
+
+    A small model writes "tampons" for "TP"; what tells a story ("grape juice on the carpet") names nothing whole.
+    """
+    catalog = turn.shop.catalog
+    own = catalog.understand(turn.message)
+    vague = any(word in ("something", "anything", "stuff") for word in own.asked.tokens)
+    told = vague or own.asked.sentence or own.asked.head_end < len(own.asked.words)
+    if told or not own.named_whole or own.focus is None or all(contains(turn.message, word) for word in query.split()):
+        return None
+    asked = catalog.understand(query).focus
+    return own.asked.text if asked is None or not set(own.focus.tolist()) & set(asked.tolist()) else None
 
 
 def _option(turn: Turn, words: str) -> str | None:
@@ -711,7 +738,7 @@ def _one(
         hits = turn.shop.catalog.search([query], wish=wish, limit=20)
         if not hits:
             if names_restricted(turn, query):
-                return Problem(text=ASK_FOR_IT, act=act)
+                return Problem(text=kept_back(turn), act=act)
             return Problem(text=f"This shop does not carry {query}.", act=act)
         own = [hit for hit in hits[:10] if turn.bought(hit.item_id)]
         best = max(own or hits[:10], key=lambda hit: turn.shop.history.buyers(hit.item_id))

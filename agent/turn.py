@@ -23,7 +23,7 @@ from agent.plan import check_call, plain_words, plan_schema, read_plan
 from agent.prompt import chat_messages
 from agent.record import recommendation_to_json, wish_to_json
 from agent.store import Memory, Store
-from agent.tools import ASK_FOR_IT, TOOLS, names_restricted
+from agent.tools import TOOLS, kept_back, names_restricted
 from retrieval.records import Fact, Item, Part, Recommendation
 from retrieval.wish import Wish, contains
 
@@ -336,7 +336,7 @@ def nothing_fits(turn: Turn, pool: Pool) -> tuple[list[str], list[str]]:
     if label == YOUR_WORDS:
         return [f"Nothing in this shop fits {label}. Name a thing, such as milk or cat food."], []
     if request.task == "search" and not wish.age_restricted and names_restricted(turn, wish.query):
-        return [ASK_FOR_IT], []
+        return [kept_back(turn)], []
     if request.task == "goes_with":
         return [f"Nothing here is bought often enough with {label.removeprefix('goes with ')} to say."], []
     if request.task == "similar" and request.label:

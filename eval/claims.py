@@ -340,7 +340,7 @@ _SIZE = re.compile(rf"({_NUMBER}(?:\s?[x×]\s?{_NUMBER})?)[\s-]?({_UNITS})(?!\w)
 _BARE = re.compile(r"(?<![\w.$])\d[\d,]*(?:\.\d+)?%?(?!\w)")
 _PRONOUN = re.compile(r"\b(?:it|its|it['’]s|this|that|they|these|those)\b", re.IGNORECASE)
 _OBJECT = re.compile(
-    r"(?:\b(?:with|than|as|from|over|beside|alongside|like|to|in)|>)\s+(?:the |a |an |your |that |this )?$",
+    r"(?:\b(?:with|than|as|from|over|beside|alongside|like|to|in|matche?s?)|>)\s+(?:the |a |an |your |that |this )?$",
     re.IGNORECASE,
 )
 _MATCHES = re.compile(r"\bmatch(?:es|ing)? ([^;.!?]+)", re.IGNORECASE)

@@ -177,7 +177,8 @@ class Catalog:
 
         Args:
             queries: The need in words, the plainest wording first: the first that names a kind of thing decides
-                what is meant, the others only order what is found.
+                what is meant, the others only order what is found. Where nothing of that kind keeps to the wish, a
+                wider name among the others decides.
             wish: Hard wishes; an item that breaks one never comes out.
             limit: Most candidates to give.
             bought: Says whether the shopper bought an item before; needed where the wish asks for it.
@@ -191,7 +192,7 @@ class Catalog:
         if not queries or not mask.any():
             return []
         understood = [self.understand(query) for query in queries]
-        leading = next((each for each in understood if each.focus is not None), None)
+        leading = _leading(understood, mask)
         if leading is not None:
             assert leading.focus is not None
             rows = leading.focus[mask[leading.focus]]
@@ -440,7 +441,10 @@ class Catalog:
         top = float(plain.max(initial=0.0))
         nearest = float(near.max(initial=0.0))
         rows = np.flatnonzero(plain >= BESIDE * top) if top > 0 else np.zeros(0, dtype=np.int64)
-        if len(rows) and (naming.whole[rows].any() or near[rows].max() >= nearest - 0.12):
+        whole = naming.whole[rows]
+        if whole.any():  # "canned fish": where some kinds bear every word, fresh fish is not meant
+            return rows[whole]
+        if len(rows) and near[rows].max() >= nearest - 0.12:
             return rows
         # "Hot chocolate" ends in the name of a candy, but means what is called "hot cocoa".
         return np.flatnonzero(near >= 0.95 * nearest) if nearest >= SAME and evidence == 1.0 else None
@@ -464,6 +468,19 @@ class Catalog:
         by_words = rows[by_words[scores > 0]]
         out[by_words] += 1.0 / (RRF_K + 1 + np.arange(len(by_words), dtype=np.float32))
         return out
+
+
+def _leading(understood: Sequence[Understood], mask: Mask) -> Understood | None:
+    """Choose the words that say what is meant: the first that name a kind, or wider ones where the wish leaves none of it."""
+    naming = [(each, each.focus) for each in understood if each.focus is not None]
+    if not naming:
+        return None
+    first, meant = naming[0]
+    if not mask[meant].any():
+        for each, wider in naming[1:]:
+            if mask[wider].any() and np.isin(meant, wider).all():
+                return each
+    return first
 
 
 def build_catalog(folder: Path, items: Sequence[Item], *, embedder: Embedder, progress: Progress | None = None) -> None:

@@ -205,6 +205,31 @@ def test_beer_is_shown_when_asked_for_and_counts_as_usual(tmp_path: Path) -> Non
     assert talk.say("add the beer", call("update_cart", action="add", query="beer")).cart == (("i11", 1),)
 
 
+@pytest.mark.parametrize(("age", "shown"), [(20, []), (21, ["i11"])])
+def test_beer_is_not_sold_to_who_says_to_be_too_young(tmp_path: Path, age: int, shown: list[str]) -> None:
+    """At the legal age it is shown, a year below it is not, whatever is asked for later in the talk."""
+    talk = Talk(tmp_path)
+    assert talk.say(f"im {age}, can i get beer", call("search_catalog", query="beer")).items == shown
+    assert talk.say("beer!!", call("search_catalog", query="beer")).items == shown
+
+
+def test_an_age_told_late_holds_for_the_list_on_the_table(tmp_path: Path) -> None:
+    """Neither refined nor put into the cart."""
+    talk = Talk(tmp_path)
+    assert talk.say("beer", call("search_catalog", query="beer")).items == ["i11"]
+    told = talk.say("i'm 16 btw, under 20 dollars?", call("search_catalog", max_price=20))
+    assert (told.items, told.text) == ([], "I can't offer that to anyone under 21.")
+    told = talk.say("add it", call("update_cart", action="add", positions=[1]))
+    assert (told.cart, told.text) == (None, "I can't offer that to anyone under 21.")
+
+
+def test_the_legal_age_is_a_setting(tmp_path: Path) -> None:
+    """Elsewhere it is 18."""
+    beer = call("search_catalog", query="beer")
+    assert Talk(tmp_path, adult_age=18).say("im 18, beer", beer).items == ["i11"]
+    assert Talk(tmp_path / "other", adult_age=18).say("im 17, beer", beer).items == []
+
+
 # recommend
 
 

@@ -266,6 +266,14 @@ def test_nine_in_ten_of_what_is_shown_is_what_was_asked_for(default_shop: Shop) 
 
 
 @pytest.mark.slow
+def test_kinds_that_bear_every_word_leave_the_others_out(default_shop: Shop) -> None:
+    """Canned fish is no fresh fish; fruit is apples before it is fruit in a jar."""
+    assert not any("fresh" in title for title in titles(default_shop, "canned fish"))
+    fruit = titles(default_shop, "fruit", limit=30)
+    assert any("apples" in title.lower() for title in fruit)
+    assert not any("jar" in title.lower() or "dried" in title.lower() for title in fruit)
+
+
 def test_a_search_takes_milliseconds(default_shop: Shop) -> None:
     """A search over 8,200 items, its query's vector known, costs less than 15 ms of processor time (median)."""
     queries = [pair["query"] for pair in PAIRS[:60]]

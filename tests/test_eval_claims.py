@@ -123,6 +123,13 @@ def test_no_wrong_price_passes(amount: float) -> None:
     assert bool(wrong) == (said not in ("$3.49", "$5.00"))
 
 
+def test_words_of_the_wish_that_are_an_items_name_too_are_not_what_a_reason_is_about() -> None:
+    """Promise: "you bought it …; it matches cookies" is about what the sentence before named, not about Cookies."""
+    soda = {**EVIDENCE, "items": [], "about": ["i00"], "looked": EVIDENCE["items"]}
+    text = "Soda (#1) is here. Also, you bought it on 6 of your last 10 trips; it matches popcorn."
+    assert "bought" not in [c.kind for c in unsupported(text, soda, items=ITEMS, previous=["i00", "i01", "i02"])]
+
+
 @given(st.text(max_size=200))
 def test_any_text_can_be_read(text: str) -> None:
     """Promise: whatever a model writes, the checker answers."""

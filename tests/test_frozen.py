@@ -87,3 +87,18 @@ def test_only_the_one_that_was_pointed_at_goes_into_the_cart(tmp_path: Path) -> 
     talk.say("shredded cheese", call("search_catalog", query="shredded cheese"))
     talk.say("k add that", call("update_cart", action="add", positions=[1, 2]))
     assert [item_id for item_id, _ in talk.cart] == ["i06"]
+
+
+def test_what_the_shopper_plainly_names_wins_over_another_thing(tmp_path: Path) -> None:
+    """Asked for TP, the model searched for tampons; where the message tells a story, its words name nothing."""
+    told = Talk(tmp_path).say("need some kitty food asap", call("search_catalog", query="ice cream"))
+    assert (told.items, told.reply.evidence["labels"]) == (["i01"], ["kitty food"])
+    told = Talk(tmp_path / "other").say("something for popcorn", call("search_catalog", query="soda"))
+    assert told.items == ["i00"]
+
+
+def test_a_wider_wish_is_met_where_the_narrower_words_leave_nothing(tmp_path: Path) -> None:
+    """After "name brand cheese", "store brand is fine" was told that nothing fits: the first words still decided."""
+    talk = Talk(tmp_path)
+    talk.say("name brand cheese only please", call("search_catalog", query="cheese", brand="name brand"))
+    assert talk.say("actually store brand is fine", call("search_catalog", brand="store brand")).items == ["i06"]

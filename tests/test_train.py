@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from agent.conversation import to_json
+from finetune import branch_attention
 from finetune.adapter import open_base
 from finetune.batches import Pass, encode, shared_starts
 from finetune.graft import graft
@@ -136,7 +137,7 @@ def test_a_finished_adapter_is_what_peft_reads_and_names_no_path(
 @pytest.mark.parametrize("top_layers", [None, 1])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_step_has_the_loss_and_the_gradients_of_the_plain_loop(
-    architecture: str, top_layers: int | None, grafted: bool, tmp_path: Path
+    architecture: str, top_layers: int | None, grafted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Guards the start that is read once a step, branches, the fused LoRA layer and the output layer at learned positions."""
     import peft
@@ -144,6 +145,7 @@ def test_a_step_has_the_loss_and_the_gradients_of_the_plain_loop(
 
     if grafted and architecture == "gemma3":
         pytest.skip("its sliding layers would see too far: train() grafts nothing there")
+    monkeypatch.setattr(branch_attention, "CHUNK", 24)
     folder = write_tiny_model(tmp_path / "model", architecture)
     opened = open_base(folder, name=NAME, precision="fp32")
     talks = [*map(talk, range(5)), *(branched(talk(number)) for number in (3, 4)), branched(talk(4), at=4)]

@@ -71,6 +71,12 @@ class Settings(BaseSettings):
     session_turns: int = Field(_LIMITS.session_turns, ge=1, description="Turns a session.")
     sessions: int = Field(_LIMITS.sessions, ge=1, description="Sessions open at once.")
     list_length: int = Field(_LIMITS.list_length, ge=1, le=10, description="Items a list shows.")
+    adult_age: int = Field(
+        _LIMITS.adult_age,
+        ge=0,
+        le=99,
+        description="Age from which age-restricted goods are shown, where a shopper tells theirs.",
+    )
     item_chars: int = Field(_LIMITS.item_chars, ge=20, description="Characters of an item's title that the model sees.")
     cart_items: int = Field(_LIMITS.cart_items, ge=1, description="Different items a cart holds.")
     cart_quantity: int = Field(_LIMITS.cart_quantity, ge=1, description="Pieces of one item a cart holds.")
