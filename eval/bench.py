@@ -1,4 +1,4 @@
-"""Measure what a person waits for and what the machine must hold, and set it beside the targets."""
+"""Measure what the talk is like, what a person waits for and what the machine must hold, and set it beside the targets."""
 
 from __future__ import annotations
 
@@ -46,6 +46,12 @@ class Target:
 
 
 TARGETS = (
+    Target(figure="act_accuracy", text="Act accuracy", unit="", bound=0.85, least=True),
+    Target(figure="violation_rate", text="Violation rate", unit="", bound=0.05),
+    Target(figure="answered_rate", text="Answered", unit="", bound=0.95, least=True),
+    Target(figure="off_catalogue_items", text="Items that the shop does not have", unit="", bound=0),
+    Target(figure="unsupported_claim_rate", text="Replies with an unsupported claim", unit="", bound=0),
+    Target(figure="errors", text="Errors", unit="", bound=0),
     Target(figure="prepare_seconds", text="Default shop prepared", unit="s", bound=240),
     Target(figure="prepare_peak_gib", text="Memory while preparing (peak PSS)", unit="GiB", bound=3e9 / GIB),
     Target(figure="page_ready_seconds", text="Page ready", unit="s", bound=60),
@@ -60,6 +66,21 @@ TARGETS = (
 )
 
 
+# The metrics of a replay that are figures of a bench, each with its standard error.
+QUALITY = (
+    "act_accuracy",
+    "violation_rate",
+    "answered_rate",
+    "honest_none_rate",
+    "off_catalogue_items",
+    "unsupported_claim_rate",
+    "replaced_rate",
+    "mended_rate",
+    "plain_rate",
+    "errors",
+)
+
+
 def run_bench(
     *,
     output: Path,
@@ -68,13 +89,14 @@ def run_bench(
     prepare_command: Sequence[str] | None = None,
     page_command: Sequence[str] | None = None,
     page_url: str = "http://127.0.0.1:7860/",
-    turns: int = 60,
+    turns: int | None = None,
     seed: int = 0,
     config: Mapping[str, Any] | None = None,
     progress: Report | None = None,
 ) -> dict[str, Any]:
     """Measure preparing, starting and talking one after the other; write `bench.json` and `bench.md`, print the table.
 
+    `turns` is how many messages of the set are answered, in whole conversations; None for all of them.
     `prepare_command` builds a shop in a fresh folder and ends; `page_command` serves the page at `page_url` until
     it is interrupted; `open_assistant` gives the assistant with its model running under this process. A command
     that is left out is not measured.
@@ -96,7 +118,7 @@ def run_bench(
     if page_command is not None:
         tell("Starting the page", 0.3)
         figures |= measure_page(page_command, url=page_url, log=output / "page.log")
-    tell(f"Talking for {turns} turns", 0.5)
+    tell("Talking" if turns is None else f"Talking for {turns} turns", 0.5)
     figures |= measure_turns(set_path, open_assistant=open_assistant, output=output, turns=turns, seed=seed)
     record = {
         "figures": {name: round(value, 4) for name, value in figures.items()},
@@ -171,14 +193,16 @@ def measure_turns(
     *,
     open_assistant: Callable[[], AbstractContextManager[Any]],
     output: Path,
-    turns: int,
+    turns: int | None,
     seed: int,
 ) -> dict[str, float]:
-    """Hold whole conversations of a set, drawn by seed, until `turns` user messages were answered.
+    """Hold whole conversations of a set, drawn by seed, until `turns` user messages were answered; None holds them all.
 
     A turn's own work is its time on the replayer's clock less the time spent in the model's calls.
     """
-    chosen = draw(list(read_conversations(set_path)), turns=turns, rng=random.Random(seed))
+    chosen = list(read_conversations(set_path))
+    if turns is not None:
+        chosen = draw(chosen, turns=turns, rng=random.Random(seed))
     subset = output / "set.jsonl"
     write_whole(subset, "".join(json.dumps(to_json(one), ensure_ascii=False) + "\n" for one in chosen))
     with process_memory.watched(os.getpid()) as peak, open_assistant() as assistant:
@@ -203,9 +227,9 @@ def measure_turns(
         "conversations": float(record["n"]["conversations"]),
         "system_peak_gib": peak.pss / GIB,
         "system_peak_rss_gib": peak.rss / GIB,
-        "errors": float(found["errors"]),
-        "plain_rate": float(found["plain_rate"] or 0),
     }
+    out |= {name: float(value) for name in QUALITY if (value := found[name]) is not None}
+    out |= {name: float(value) for name in map("{}_stderr".format, QUALITY) if (value := found.get(name)) is not None}
     for name in ("first_list_seconds", "turn_seconds"):
         for p in (50, 95):
             if found[f"{name}_p{p}"] is not None:
@@ -244,6 +268,8 @@ def markdown(record: Mapping[str, Any]) -> str:
         value = target["value"]
         sign = "≥" if target["least"] else "≤"
         shown = "not measured" if value is None else f"{value:.3g} {target['unit']}".strip()
+        if error := figures.get(f"{target['figure']}_stderr"):
+            shown += f" ± {error:.2g}"
         mark = {True: "met", False: "missed", None: ""}[target["met"]]
         lines.append(f"| {target['text']} | {shown} | {sign} {target['bound']:.3g} {target['unit']} | {mark} |")
     machine = f"{hardware['processor']}, {hardware['cores']} cores, {hardware['memory_gib']} GiB"

@@ -95,7 +95,6 @@ def test_the_record_holds_figures_targets_and_on_what(tmp_path: Path, capsys: py
         output=tmp_path / "out",
         set_path=write_set(tmp_path, ["soda", "cat"], ["beef"]),
         open_assistant=open_assistant,
-        turns=2,
         config={"model": "parrot"},
     )
     written = json.loads((tmp_path / "out" / "bench.json").read_text(encoding="utf-8"))
@@ -104,6 +103,8 @@ def test_the_record_holds_figures_targets_and_on_what(tmp_path: Path, capsys: py
     values = {target["figure"]: target["value"] for target in written["targets"]}
     assert values["prepare_seconds"] is None
     assert values["llm_calls_max"] == 1
+    assert (values["errors"], values["off_catalogue_items"]) == (0, 0)
+    assert record["figures"]["turns"] == 3, "all of the set where no number is named"
     assert values["system_peak_gib"] > 0
     text = (tmp_path / "out" / "bench.md").read_text(encoding="utf-8")
     assert text.strip() in capsys.readouterr().out

@@ -504,12 +504,17 @@ def train(
 def bench(
     output: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: bench in the home folder.")] = None,
     shop: ShopOption = None,
-    turns: Annotated[int, typer.Option(min=1, help="How many messages to answer.")] = 60,
+    turns: Annotated[
+        int | None, typer.Option(min=1, help="How many messages to answer. Default: all of the set.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Which conversations are drawn.")] = 0,
     preparing: Annotated[bool, typer.Option(help="Measure preparing the default shop too.")] = True,
     page: Annotated[bool, typer.Option(help="Measure starting the page too.")] = True,
 ) -> None:
-    """Measure what a person waits for and what the machine must hold, beside the targets."""
+    """Measure what the talk is like, what a person waits for and what the machine must hold, beside the targets.
+
+    The talk is all of eval/sets/grocery.jsonl; the replay is kept beside the figures, for shoptalk compare and report.
+    """
     import tempfile
 
     import eval as grading
@@ -519,13 +524,16 @@ def bench(
 
     settings = read_settings(shop=shop)
     this = [sys.executable, "-m", "ui.cli"]
+    page_command = [*this, "chat", "--shop", str(settings.shop_folder)]
+    if shop is None and Path(__file__).resolve().parents[1] == Path.cwd():
+        page_command = ["make", "chat"]  # as a person types it, with all that it looks at before
     with tempfile.TemporaryDirectory(prefix="shoptalk-") as fresh, progress_bar("Bench") as progress:
         run_bench(
             output=output or settings.home / "bench",
             set_path=Path(grading.__file__).parent / "sets" / "grocery.jsonl",
             open_assistant=lambda: _served(settings, wanted=True, scratch=True),
             prepare_command=[*this, "prepare", "--no-model", "--shop", f"{fresh}/shop"] if preparing else None,
-            page_command=[*this, "chat", "--shop", str(settings.shop_folder)] if page else None,
+            page_command=page_command if page else None,
             page_url=f"http://{settings.host}:{settings.port}/",
             turns=turns,
             seed=seed,
