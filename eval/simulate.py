@@ -26,7 +26,7 @@ from eval.shopper import (
 from retrieval.records import Item, ShopError
 
 if TYPE_CHECKING:
-    from eval.held_out import HeldOut
+    from retrieval.held_out import HeldOut
     from retrieval.shop import Shop
 
 NEW_SHARE = 0.25  # of the shoppers whom the shop knows, those who talk as new ones
@@ -59,8 +59,9 @@ def run_simulation(
             "will buy. Prepare it with the cut"
         )
     items, history = shop.catalog.items, shop.history
+    first = {user_id: baskets[0] for user_id, baskets in held.baskets.items()}
     people = draw_shoppers(
-        held.baskets, items=items, known=lambda user_id: user_id in history.user_rows, count=shoppers, seed=seed
+        first, items=items, known=lambda user_id: user_id in history.user_rows, count=shoppers, seed=seed
     )
     cut = datetime.fromtimestamp(held.cut, UTC).isoformat(timespec="seconds")
     record = simulate(

@@ -188,35 +188,24 @@ def dialogues(
     Raises:
         ShopError: when the log is too short for the cut, or a folder cannot be written.
     """
-    from retrieval.prepare import prepare
+    from retrieval.held_out import hold_out
     from retrieval.shop import Shop as Opened
-    from retrieval.source_files import Source
 
     tell = progress or (lambda _what, _share: None)
-    log = shop.read_interactions()
-    log = log[log["event"] == "purchase"]
-    if not len(log):
-        raise ShopError("The shop's log has no purchases, so there is nothing to make conversations from")
-    cut = float(log["timestamp"].max()) - weeks * 7 * 86400
-    if not (log["timestamp"] < cut).any():
-        raise ShopError(f"All purchases are in the last {weeks:g} weeks: choose fewer with --weeks")
-    source = Source(name="earlier", items=list(shop.catalog.items.values()), interactions=shop.read_interactions())
-    prepare(source, shop=work, until=cut, progress=lambda what, share: tell(f"Earlier shop: {what}", 0.4 * share))
-    late = log[log["timestamp"] >= cut]
-    baskets: dict[str, list[list[str]]] = {}
-    for (user_id, _), items in late.groupby(["user_id", "basket_id"], sort=True)["item_id"]:
-        baskets.setdefault(str(user_id), []).append([str(item_id) for item_id in items])
+    held = hold_out(
+        shop, folder=work, weeks=weeks, progress=lambda what, share: tell(f"Earlier shop: {what}", 0.4 * share)
+    )
     with Opened.open(work) as earlier:
         counted = write_dialogues(
             earlier,
-            baskets,
+            held.baskets,
             out=out,
             count=count,
             seed=seed,
             progress=lambda done, of: tell(f"Conversations {done} of {of}", 0.4 + 0.6 * done / of),
             **options,
         )
-    return {**counted, "cut": cut, "weeks": weeks, "seed": seed}
+    return {**counted, "cut": held.cut, "weeks": weeks, "seed": seed}
 
 
 def write_dialogues(

@@ -17,10 +17,10 @@ from agent.limits import Limits
 from agent.store import Store
 from eval import outcomes
 from eval.floors import floors, open_floor
-from eval.held_out import HeldOut, hold_out, next_baskets
 from eval.shopper import Need, Shopper, need_to_json
 from eval.simulate import draw_shoppers, results, run_simulation, simulate, talk_with
 from retrieval.embedder import Embedder
+from retrieval.held_out import HeldOut, baskets_after, hold_out
 from retrieval.records import Item, ShopError
 from retrieval.shop import Shop
 from tests.shops import history, twelve_items
@@ -181,16 +181,16 @@ def test_a_shop_that_knows_the_future_is_refused(small_shop: Shop, earlier: Earl
     assert earlier.shop.history.now < earlier.held.cut
 
 
-def test_next_baskets_are_the_first_after_the_cut() -> None:
+def test_baskets_are_those_after_the_cut() -> None:
     """Promise: a wish comes from a shopper's first basket after the cut; without basket ids a day is one."""
     log = history()
-    held = next_baskets(log, item_ids=tuple(ITEMS), weeks=2.0)
+    held = baskets_after(log, item_ids=tuple(ITEMS), weeks=2.0)
     first = log[(log["user_id"] == "u3") & (log["timestamp"] >= held.cut)]
     first = first[first["basket_id"] == first["basket_id"].iloc[0]]
-    assert held.baskets["u3"] == tuple(sorted(first["item_id"]))
-    assert next_baskets(log.drop(columns="basket_id"), item_ids=tuple(ITEMS), weeks=2.0) == held
+    assert held.baskets["u3"][0] == tuple(sorted(first["item_id"]))
+    assert baskets_after(log.drop(columns="basket_id"), item_ids=tuple(ITEMS), weeks=2.0) == held
     with pytest.raises(ShopError, match="choose fewer"):
-        next_baskets(log, item_ids=tuple(ITEMS), weeks=99)
+        baskets_after(log, item_ids=tuple(ITEMS), weeks=99)
 
 
 # Metrics on hand-made talks

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.conversation import Message
 from agent.local_vllm import (
     HOST,
     LocalVllm,
@@ -28,8 +29,15 @@ from agent.local_vllm import (
     start_vllm,
     usable_cores,
 )
+from agent.model import OpenAIModel, Usage
+from agent.plan import plan_schema
+from agent.prompt import chat_messages
+from agent.tools import TOOLS
 from retrieval.records import ShopError
+from ui.model_service import prepare_model
+from ui.settings import read_settings
 
+ROOT = Path(__file__).parents[1]
 FAKE = Path(__file__).with_name("fake_vllm.py")
 
 
@@ -242,3 +250,28 @@ def test_the_real_server_keeps_to_a_schema_of_two_tools(vllm_server: LocalVllm) 
     calls = json.loads(answer["choices"][0]["message"]["content"])["calls"]
     assert 1 <= len(calls) <= 2
     assert all(set(call) in ({"tool", "query"}, {"tool", "topic"}) for call in calls)
+
+
+@pytest.mark.model
+@pytest.mark.slow
+def test_the_adapter_by_name_says_what_the_merged_one_says(vllm_server: LocalVllm) -> None:
+    """Both ways of serving are real: the same plan from either, and the bare base beside it plans another."""
+    served = prepare_model(read_settings({}, home=ROOT / ".shoptalk", serve="lora"))
+    assert served.adapter is not None
+    folder = served.folder.parent
+    with start_vllm(
+        served.folder, served_name="base", adapter=served.adapter, log=folder / "vllm-tests-lora.log", gpu=served.gpu
+    ) as server:
+        assert server.name == served.adapter[0]
+        by_name = plan_of("dry cat food under $4", server, server.name)
+        bare = plan_of("dry cat food under $4", server, "base")
+    assert by_name == plan_of("dry cat food under $4", vllm_server, vllm_server.name) != bare
+    assert '"query": "dry cat food"' in by_name
+
+
+def plan_of(message: str, server: LocalVllm, name: str) -> str:
+    """Ask for a plan as a turn does, within the schema of the real tools."""
+    schema = plan_schema(TOOLS, max_calls=4)
+    messages = chat_messages([Message(role="user", content=message)])
+    model = OpenAIModel(server.url, name=name)
+    return model.plan(messages, schema=schema, max_tokens=60, seconds=240, usage=Usage())

@@ -338,14 +338,14 @@ def simulate(
     Each wants something of its next basket; the shop is prepared once more from before it. An interrupted run goes
     on where it stopped.
     """
-    from eval.held_out import hold_out
     from eval.simulate import run_simulation
+    from retrieval.held_out import hold_out
     from retrieval.shop import Shop
     from ui.progress import progress_bar
     from ui.settings import read_settings
 
     settings = read_settings(shop=shop)
-    folder = settings.home / "before"
+    folder = settings.home / "earlier"
     with Shop.open(settings.shop_folder) as opened, progress_bar("Earlier shop") as progress:
         held = hold_out(opened, folder=folder, weeks=weeks, progress=progress)
     earlier = settings.model_copy(update={"shop": folder})

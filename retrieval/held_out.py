@@ -1,4 +1,4 @@
-"""A shop as it was before a cut in time, and what its shoppers put into their next basket after it."""
+"""A shop as it was before a cut in time, and the baskets of its shoppers after it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOut:
-    """The next basket of each shopper at or after `cut` (seconds since 1970), as item ids in order."""
+    """The baskets of each shopper at or after `cut` (seconds since 1970), oldest first, each as item ids in order."""
 
     cut: float
-    baskets: Mapping[str, tuple[str, ...]]
+    baskets: Mapping[str, tuple[tuple[str, ...], ...]]
 
 
-def next_baskets(log: pd.DataFrame, *, item_ids: tuple[str, ...], weeks: float) -> HeldOut:
-    """Take each shopper's first basket of the last `weeks`; a shop without basket ids uses a shopper's day as one.
+def baskets_after(log: pd.DataFrame, *, item_ids: tuple[str, ...], weeks: float) -> HeldOut:
+    """Take each shopper's baskets of the last `weeks`; a shop without basket ids uses a shopper's day as one.
 
     Raises:
         ShopError: when there are no purchases, or none before the cut.
@@ -35,12 +35,14 @@ def next_baskets(log: pd.DataFrame, *, item_ids: tuple[str, ...], weeks: float) 
 
     bought = log[log["event"] == "purchase"]
     if not len(bought):
-        raise ShopError("The shop's log has no purchases, so there are no next baskets to wish from")
+        raise ShopError("The shop's log has no purchases, so there are no baskets to wish from")
     cut = float(bought["timestamp"].max()) - weeks * 7 * 86_400
     if not (bought["timestamp"] < cut).any():
         raise ShopError(f"All purchases are in the last {weeks:g} weeks: choose fewer with --weeks")
     late = History.from_interactions(bought[bought["timestamp"] >= cut], item_ids=item_ids)
-    baskets = {user_id: tuple(sorted(late.baskets(user_id)[0][1])) for user_id in sorted(late.users)}
+    baskets = {
+        user_id: tuple(tuple(sorted(items)) for _, items in late.baskets(user_id)) for user_id in sorted(late.users)
+    }
     return HeldOut(cut=cut, baskets=baskets)
 
 
@@ -57,7 +59,7 @@ def hold_out(shop: Shop, *, folder: Path, weeks: float, progress: Progress | Non
     from retrieval.source_files import Source
 
     log = shop.read_interactions()
-    held = next_baskets(log, item_ids=shop.catalog.item_ids, weeks=weeks)
+    held = baskets_after(log, item_ids=shop.catalog.item_ids, weeks=weeks)
     source = Source(
         name=shop.manifest.source,
         items=list(shop.catalog.items.values()),
