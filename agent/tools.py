@@ -29,6 +29,7 @@ Price = Annotated[float, Field(ge=0, le=9999)]
 Position = Annotated[int, Field(ge=1, le=10)]
 Positions = Annotated[list[Position], Field(max_length=5)]
 Answer = tuple[str, Outcome]
+TOO_YOUNG = "That is age-restricted, so I can't offer it to somebody of your age."
 ASK_FOR_IT = "That is age-restricted, and shown only when you ask for it by name."
 RETRIEVED = 80  # candidates a tool hands to the ranking: beyond it the order no longer changes the first five
 
@@ -540,7 +541,7 @@ def _asks_for_restricted(turn: Turn, query: str) -> bool:
 
 def kept_back(turn: Turn) -> str:
     """Say why age-restricted goods are not shown."""
-    return f"I can't offer that to anyone under {turn.limits.adult_age}." if turn.too_young else ASK_FOR_IT
+    return TOO_YOUNG if turn.too_young else ASK_FOR_IT
 
 
 def names_restricted(turn: Turn, words: str) -> bool:

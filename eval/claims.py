@@ -447,9 +447,7 @@ def _read(sentence: str, held: Evidence, *, before: frozenset[str]) -> tuple[lis
             held.text(i) + " " + " ".join(" ".join(f.get("words") or ()) for f in held.facts(i))
             for i in subject(match.start())
         ]
-        said_words = [
-            word for word in words if word not in ("your", "the", "what", "you", "asked", "for", "wish", "and", "words")
-        ]
+        said_words = [word for word in words if word not in SAID_AROUND]
         fits = any(all(word.rstrip("s") in one.lower() for word in said_words) for one in texts)
         claim("matches", match[0], fits)
     if sentence.endswith("?"):
@@ -489,6 +487,7 @@ def _read(sentence: str, held: Evidence, *, before: frozenset[str]) -> tuple[lis
     return out, _last(subjects, before)
 
 
+SAID_AROUND = frozenset("your the what you asked for wish and words a an of in with".split())
 COMPARED = ("cheaper", "dearer", "bigger", "smaller")
 
 

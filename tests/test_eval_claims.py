@@ -123,6 +123,13 @@ def test_no_wrong_price_passes(amount: float) -> None:
     assert bool(wrong) == (said not in ("$3.49", "$5.00"))
 
 
+def test_a_wish_is_matched_by_its_telling_words() -> None:
+    """Promise: "matches 10 oz of popcorn" is no lie because the record has no "of"."""
+    evidence = {**EVIDENCE, "wish": {"query": "bag of popcorn"}, "labels": ["bag of popcorn"]}
+    assert unsupported("Popcorn (#3) matches popcorn of a microwave.", evidence, items=ITEMS) == []
+    assert unsupported("Popcorn (#3) matches popcorn of a cat.", evidence, items=ITEMS) != []
+
+
 def test_words_of_the_wish_that_are_an_items_name_too_are_not_what_a_reason_is_about() -> None:
     """Promise: "you bought it …; it matches cookies" is about what the sentence before named, not about Cookies."""
     soda = {**EVIDENCE, "items": [], "about": ["i00"], "looked": EVIDENCE["items"]}

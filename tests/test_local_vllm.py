@@ -266,7 +266,7 @@ def test_the_adapter_by_name_says_what_the_merged_one_says(vllm_server: LocalVll
         by_name = plan_of("dry cat food under $4", server, server.name)
         bare = plan_of("dry cat food under $4", server, "base")
     assert by_name == plan_of("dry cat food under $4", vllm_server, vllm_server.name) != bare
-    assert '"query": "dry cat food"' in by_name
+    assert json.loads(by_name)["calls"] == [{"tool": "search_catalog", "query": "dry cat food", "max_price": 4}]
 
 
 def plan_of(message: str, server: LocalVllm, name: str) -> str:
