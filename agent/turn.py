@@ -526,6 +526,8 @@ def _apply(work: Work, write: Write) -> None:
                     before, outcome, most_items=limits.cart_items, most_of_one=limits.cart_quantity
                 )
                 write(CartChanged(items=work.cart))
+                # What was taken out is named in the reply, and in no list any more.
+                work.near += [item_id for item_id, _ in before if item_id not in dict(work.cart)]
             work.carts[at] = before, work.cart
         elif isinstance(outcome, MemoryEdit) and outcome.action != "show":
             work.memories = changed_memory(work.memories, outcome, most=limits.memories)

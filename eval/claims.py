@@ -442,7 +442,8 @@ def _read(sentence: str, held: Evidence, *, before: frozenset[str]) -> tuple[lis
         quantities = {str(n) for _, n in held.cart} | {str(len(held.cart)), str(len(held.listed))}
         claim("number", number, known or number in quantities)
     for match in _MATCHES.finditer(text):
-        words = re.findall(r"[a-z]+", match[1].lower())
+        told = re.sub(r"\([^)]*\)", " ", match[1])  # "(without ham)": a bound of the wish, which the list keeps to
+        words = re.findall(r"[a-z]+", told.lower())
         texts = [
             held.text(i) + " " + " ".join(" ".join(f.get("words") or ()) for f in held.facts(i))
             for i in subject(match.start())

@@ -30,6 +30,7 @@ Progress = Callable[[float], None]
 PHRASES = "kinds.npy"
 WORDS = "bm25"
 MOST_NEEDS = 6  # parts of one query that may each be a need of its own
+MOST_AHEAD = 16  # texts that the embedder takes as a query's and remembers
 RRF_K = 60  # Cormack et al., 2009
 POOL = 300  # rows that each retriever proposes before fusion
 
@@ -354,7 +355,10 @@ class Catalog:
         if whole.named_whole:
             return whole
         # "Milk, eggs and bread" is three needs where each is a thing by itself and the whole is none.
-        needs = self._parts(r",|;|&|\+|\n|\b(?:and|or|plus)\b", query)
+        between = r",|;|&|\+|\n|\b(?:and|or|plus)\b"
+        clauses = r"[.,!;?\n]+" if whole.focus is None else None
+        self._read_ahead([part for by in (between, clauses) if by for part in _split(by, query)])
+        needs = self._parts(between, query)
         if 2 <= len(needs) <= MOST_NEEDS and all(need.focus is not None for need in needs):
             return replace(
                 whole,
@@ -362,13 +366,18 @@ class Catalog:
                 focus=np.unique(np.concatenate([need.focus for need in needs if need.focus is not None])),
             )
         # "It's her birthday on Saturday! Candles for the cake": the first clause that names a thing says what is meant.
-        if whole.focus is None:
-            return next((part for part in self._parts(r"[.,;!?\n]+", query) if part.focus is not None), whole)
+        if clauses is not None:
+            return next((part for part in self._parts(clauses, query) if part.focus is not None), whole)
         return whole
+
+    def _read_ahead(self, parts: Sequence[str]) -> None:
+        """Have the embedder remember the parts of a query: all at once take little longer than one of them."""
+        texts = dict.fromkeys(self._vocabulary.read(part).text for part in parts)
+        self._embedder.encode([text for text in texts if text not in self._phrases][:MOST_AHEAD])
 
     def _parts(self, separator: str, query: str) -> list[Understood]:
         """Understand the parts of a query by themselves; none where it has no parts that say anything."""
-        parts = [part.strip() for part in re.split(separator, query.lower()) if part.strip()]
+        parts = _split(separator, query)
         if len(parts) < 2:
             return []
         return [each for each in map(self._understand_one, parts) if each.asked.words]
@@ -468,6 +477,10 @@ class Catalog:
         by_words = rows[by_words[scores > 0]]
         out[by_words] += 1.0 / (RRF_K + 1 + np.arange(len(by_words), dtype=np.float32))
         return out
+
+
+def _split(separator: str, query: str) -> list[str]:
+    return [part.strip() for part in re.split(separator, query.lower()) if part.strip()]
 
 
 def _leading(understood: Sequence[Understood], mask: Mask) -> Understood | None:

@@ -127,6 +127,7 @@ def test_a_wish_is_matched_by_its_telling_words() -> None:
     """Promise: "matches 10 oz of popcorn" is no lie because the record has no "of"."""
     evidence = {**EVIDENCE, "wish": {"query": "bag of popcorn"}, "labels": ["bag of popcorn"]}
     assert unsupported("Popcorn (#3) matches popcorn of a microwave.", evidence, items=ITEMS) == []
+    assert unsupported("Popcorn (#3) matches popcorn (without ham).", evidence, items=ITEMS) == []
     assert unsupported("Popcorn (#3) matches popcorn of a cat.", evidence, items=ITEMS) != []
 
 

@@ -97,6 +97,15 @@ def test_what_the_shopper_plainly_names_wins_over_another_thing(tmp_path: Path) 
     assert told.items == ["i00"]
 
 
+def test_what_was_taken_out_of_the_cart_stays_on_record(tmp_path: Path) -> None:
+    """Promise: "Took out Bananas, 8 oz." was counted as a made-up size: nothing in the record of the reply was 8 oz."""
+    talk = Talk(tmp_path)
+    talk.say("popcorn", call("search_catalog", query="popcorn"))
+    talk.say("add it", call("update_cart", action="add", positions=[1]))
+    told = talk.say("remove the popcorn", call("update_cart", action="remove", query="popcorn"))
+    assert (told.cart, told.reply.evidence["near"]) == ((), ["i02"])
+
+
 def test_a_wider_wish_is_met_where_the_narrower_words_leave_nothing(tmp_path: Path) -> None:
     """After "name brand cheese", "store brand is fine" was told that nothing fits: the first words still decided."""
     talk = Talk(tmp_path)
