@@ -181,7 +181,7 @@ def test_simulated_shoppers_talk_to_a_shop_as_it_was_before(shop: Path, tmp_path
     words = ("simulate", "--assistant", "search", "--shoppers", "3", "--output", tmp_path / "talks")
     done = run(*words, "--weeks", "1", home=shop)
     assert done.returncode == 0, done.stderr
-    assert "3 simulated shoppers" in done.stdout and (shop / "before" / "current").exists()
+    assert "3 simulated shoppers" in done.stdout and (shop / "earlier" / "current").exists()
     results = json.loads((tmp_path / "talks" / "results.json").read_text(encoding="utf-8"))
     assert (results["config"]["assistant"], results["config"]["weeks"], results["results"]["leaks"]) == ("search", 1, 0)
     refused = run(*words, "--weeks", "99", home=shop)
