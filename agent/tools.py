@@ -532,11 +532,10 @@ def _short(item: Item) -> str:
 def _asks_for_restricted(turn: Turn, query: str) -> bool:
     """Say whether the words name age-restricted goods: then, and only then, such goods may be shown."""
     said = (turn.message, *turn.said[-3:])
-    if turn.too_young:
-        return False
-    return names_restricted(turn, query) and (
+    asked = names_restricted(turn, query) and (
         _says(turn, query) or any(names_restricted(turn, message) for message in said)
     )
+    return asked and not turn.too_young  # last, as it reads the whole talk
 
 
 def kept_back(turn: Turn) -> str:
@@ -577,10 +576,10 @@ def _own_words(turn: Turn, query: str) -> str | None:
     own = catalog.understand(turn.message)
     vague = any(word in ("something", "anything", "stuff") for word in own.asked.tokens)
     told = vague or own.asked.sentence or own.asked.head_end < len(own.asked.words)
-    if told or not own.named_whole or own.focus is None or all(contains(turn.message, word) for word in query.split()):
+    if told or not own.named_whole or all(contains(turn.message, word) for word in query.split()):
         return None
-    asked = catalog.understand(query).focus
-    return own.asked.text if asked is None or not set(own.focus.tolist()) & set(asked.tolist()) else None
+    meant, asked = catalog.focus([turn.message]), catalog.focus([query])
+    return own.asked.text if meant and (asked is None or meant.isdisjoint(asked)) else None
 
 
 def _option(turn: Turn, words: str) -> str | None:

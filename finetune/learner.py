@@ -11,7 +11,7 @@ from typing import Any
 
 from finetune.adapter import Base, Precision, attach, take_weights
 from finetune.batches import Pass, Step, TokenSequence, passes, shared_starts
-from finetune.branch_attention import use, views
+from finetune.branch_attention import NAME, use, views
 from finetune.graft import positions_and_mask
 
 
@@ -84,7 +84,7 @@ class Learner:
         self.start = (
             take_weights(self.model, start, base_sha256=base.sha256) if start is not None else None
         )  # hash of what it goes on from
-        self.by_views = base.model.config._attn_implementation == "sdpa" and self.model.device.type == "cpu"
+        self.by_views = base.model.config._attn_implementation in ("sdpa", NAME) and self.model.device.type == "cpu"
         if self.by_views:
             use(base.model)
         self.parameters = [weight for _, weight in sorted(self.model.named_parameters()) if weight.requires_grad]

@@ -274,6 +274,7 @@ def test_kinds_that_bear_every_word_leave_the_others_out(default_shop: Shop) -> 
     assert not any("jar" in title.lower() or "dried" in title.lower() for title in fruit)
 
 
+@pytest.mark.slow
 def test_a_search_takes_milliseconds(default_shop: Shop) -> None:
     """A search over 8,200 items, its query's vector known, costs less than 15 ms of processor time (median)."""
     queries = [pair["query"] for pair in PAIRS[:60]]
