@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from agent.age import age_said
 from agent.limits import Limits
@@ -88,13 +88,28 @@ class Turn:
 def named(name: str, items: Sequence[Item]) -> list[Item]:
     """Find the items whose title holds every word of a name, else those holding most of its words.
 
-    >>> milk = Item(item_id="1", title="Whole milk, 1 gallon"); tea = Item(item_id="2", title="Green tea")
+    >>> milk = Item(item_id="1", title="Whole milk, 1 gallon", price=3.0)
+    >>> tea = Item(item_id="2", title="Green tea", price=2.0)
     >>> [item.item_id for item in named("the milk", [milk, tea])]
     ['1']
+
+    "The cheapest milk" is the cheapest of those that "milk" names; "the cheapest", of all.
+
+    >>> [item.item_id for item in named("the cheapest", [milk, tea])]
+    ['2']
     """
     words = [word for word in name.lower().replace(",", " ").split() if word not in FILLER]
     if not words:
         return []
+    for extreme in get_args(Sort):
+        if extreme in words:
+            rest = " ".join(word for word in words if word != extreme)
+            valued = [
+                (value, at, item)
+                for at, item in enumerate(named(rest, items) if rest else items)
+                if (value := sort_value(item, extreme)) is not None
+            ]
+            return [min(valued)[2]] if valued else []
     counts = [
         sum(contains(item.text, word) for word in words) + 0.5 * contains(item.title, words[-1]) for item in items
     ]

@@ -6,12 +6,13 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, get_args
 
 from langchain_core.tools import BaseTool
 
 from agent.amounts import numbers_in, prices_in
 from agent.conversation import ToolCall
+from agent.outcome import Sort
 from retrieval.wish import contains
 
 _COUNTED = (
@@ -232,6 +233,7 @@ def _named_in(query: str, message: str) -> bool:
     return (
         not re.search(r"[^\W_]", query)
         or query.lower() in ("store brand", "name brand")  # said in many other ways
+        or (query.lower() in get_args(Sort) and any(stem in message.lower() for stem in COULD_MEAN["sort", ""].split()))
         or any(word[:4] in message.lower() or get_close_matches(word, said, cutoff=0.7) for word in words)
     )
 

@@ -6,9 +6,10 @@ changes of cart and memory come back as values and are made by the turn, for the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from langchain.tools import ToolRuntime, tool
 from langchain_core.tools import BaseTool
@@ -31,6 +32,9 @@ Positions = Annotated[list[Position], Field(max_length=5)]
 Answer = tuple[str, Outcome]
 TOO_YOUNG = "That is age-restricted, so I can't offer it to somebody of your age."
 ASK_FOR_IT = "That is age-restricted, and shown only when you ask for it by name."
+ORDINARY = frozenset(["normal", "regular", "plain", "ordinary", "standard", "basic", "usual"])  # mostly on no label
+AS_LIKELY = 0.8  # how well a kind must fit the words, beside the best, to be an answer that a question offers
+VAGUE = frozenset(["something", "anything", "stuff"])  # there is no kind of "something sweet" to ask for
 RETRIEVED = 80  # candidates a tool hands to the ranking: beyond it the order no longer changes the first five
 
 
@@ -68,6 +72,9 @@ def search_catalog(
         if qualifier := _qualifier(turn, query):
             having, query = [*(having or ()), qualifier], None
     if query:
+        query, claims = _claims(query)
+        having = [*(having or ()), *claims]
+    if query:
         query = (_own_words(turn, query) if turn.alone else None) or query
         queries = _wordings(turn, query) if turn.alone else (query,)
         base = Request(
@@ -94,9 +101,13 @@ def search_catalog(
     if brand:
         wish = _with_brand(turn, wish, brand, notes)
     for word in having or ():
-        wish = _with_word(turn, wish, word)
+        if word.lower() not in ORDINARY or _on_some_label(turn, wish, word, queries=base.queries):
+            wish = _with_word(turn, wish, word)
     for word in without or ():
-        wish = _without_word(turn, wish, word, queries=base.queries)
+        wish = _without_word(turn, wish, word, notes, queries=base.queries)
+    if size and not query:
+        # "Half a gallon of milk" is no longer what is searched for once another size is wanted.
+        base = replace(base, queries=tuple(one for one in base.queries if parse_quantity(one) is None) or base.queries)
     if size:
         wish, near = _with_size(turn, wish, base, size, notes)
     request = replace(base, wish=wish, sort=sort or base.sort)
@@ -128,7 +139,7 @@ def recommend(
     if brand:
         wish = _with_brand(turn, wish, brand, notes)
     for word in without or ():
-        wish = _without_word(turn, wish, word)
+        wish = _without_word(turn, wish, word, notes)
     task = {"again": "again", "new": "new", None: "next_basket"}[bought]
     labels = {"again": "your usual shop", "new": "something new for you", None: "your next trip"}
     label = labels[bought]
@@ -310,7 +321,7 @@ def update_cart(
     Args:
         action: What to do.
         positions: Which shown items, counted from 1.
-        query: A named item.
+        query: A named item, or the cheapest, dearest, biggest or smallest of those shown.
         quantity: How many of each.
     """
     turn: Turn = runtime.context
@@ -427,19 +438,23 @@ def ask_shopper(runtime: ToolRuntime, query: Text) -> Answer:
         query: The broad need.
     """
     turn: Turn = runtime.context
-    kinds = turn.shop.catalog.kinds(query, limit=8)
-    names: list[str] = []
-    for kind in kinds:
-        if kind.score >= 0.5 * kinds[0].score and kind.name.lower() not in {name.lower() for name in names}:
-            names.append(kind.name)
+    if turn.options:
+        # Asked back once already: what was answered is shown, however little it says.
+        return search_catalog.func(runtime, query=query)  # type: ignore[attr-defined]
+    kinds = turn.shop.catalog.kinds(query, limit=30)
+    meant = [kind for kind in kinds if kind.score >= AS_LIKELY * kinds[0].score]
+    meant.sort(key=lambda kind: -sum(map(turn.shop.history.buyers, kind.item_ids)))
+    names: dict[tuple[str, ...], str] = {}  # "candy bar" and "candy bars" are one answer, named as more shoppers buy it
+    for kind in meant:
+        names.setdefault(tuple(stems(kind.name)), kind.name)
     if len(names) < 2:
         # One answer only: asking would not change the list, so show it.
         return search_catalog.func(runtime, query=query)  # type: ignore[attr-defined]
-    options = tuple(names[:4])
+    options = tuple(names.values())[:4]
     listed = ", ".join(name.lower() for name in options[:-1]) + " or " + options[-1].lower()
     wish = Wish(query=query, text_none=turn.unwanted(query), age_restricted=_asks_for_restricted(turn, query))
     question = Question(
-        text=f"What kind of {query}: {listed}?",
+        text=f"Which would it be: {listed}?" if stems(query)[0] in VAGUE else f"What kind of {query}: {listed}?",
         options=options,
         request=Request(task="search", wish=wish, label=query, queries=(query,)),
     )
@@ -582,6 +597,20 @@ def _own_words(turn: Turn, query: str) -> str | None:
     return own.asked.text if meant and (asked is None or meant.isdisjoint(asked)) else None
 
 
+def _claims(query: str) -> tuple[str, list[str]]:
+    """Part a query from what must stand on the label: "gluten free bread" is no wish for any bread.
+
+    >>> _claims("gluten free bread"), _claims("free range eggs")
+    (('bread', ['gluten free']), ('free range eggs', []))
+    """
+    claims = re.findall(r"\b[a-z]+[- ]free\b(?![- ]range)", query, flags=re.IGNORECASE)
+    rest = query
+    for claim in claims:
+        rest = rest.replace(claim, " ")
+    rest = " ".join(rest.split())
+    return (rest, [claim.replace("-", " ") for claim in claims]) if rest else (query, [])
+
+
 def _option(turn: Turn, words: str) -> str | None:
     """Give the one answer to the last question that words stand for: "the microwave kind" of "microwavable soup"."""
     if len(words.split()) > 3:
@@ -630,15 +659,27 @@ def _with_word(turn: Turn, wish: Wish, word: str) -> Wish:
     return replace(wish, text_all=tuple(dict.fromkeys((*wish.text_all, word))))
 
 
-def _without_word(turn: Turn, wish: Wish, word: str, *, queries: Sequence[str] = ()) -> Wish:
-    """Keep a word out; where labels say that they are free of it ("lactose free"), what says so is what is wanted."""
-    free = _with_word(turn, wish, f"{word} free")
-    if queries and turn.shop.catalog.search(list(queries), wish=free, limit=1, bought=turn.bought):
-        return free
+def _on_some_label(turn: Turn, wish: Wish, word: str, *, queries: Sequence[str]) -> bool:
+    """Say whether anything that fits the wish so far has this word on its label."""
+    wish = _with_word(turn, wish, word)
+    return bool(turn.shop.catalog.search(list(queries), wish=wish, limit=1, bought=turn.bought))
+
+
+def _without_word(turn: Turn, wish: Wish, word: str, notes: list[str], *, queries: Sequence[str] = ()) -> Wish:
+    """Keep a word out; where labels say that they are free of it ("lactose free"), what says so is what is wanted.
+
+    What no label in the shop tells of is not promised to be left out: "bread without gluten" would be any bread.
+    """
+    free = f"{word} free"
+    if queries and _on_some_label(turn, wish, free, queries=queries):
+        return _with_word(turn, wish, free)
     resolved = turn.shop.catalog.resolve_brand(word)
     if resolved is not None and resolved[0] != "brand":
         name, value = resolved
         return replace(wish, not_attributes={**wish.not_attributes, name: (value,)})
+    if not turn.shop.catalog.mentions(word):
+        notes.append(f"I can't leave out {word}: no label here tells of it.")
+        return wish
     return replace(wish, text_none=tuple(dict.fromkeys((*wish.text_none, word))))
 
 
@@ -734,6 +775,9 @@ def _one(
         among = named(query, [r.item for r in turn.shown])
         if among:
             return among[0]
+        if query.strip().lower() in get_args(Sort):
+            nothing = "I know no such one" if turn.shown else "I have not shown you a list yet"
+            return Problem(text=f"{nothing}. Tell me what you are looking for.", act=act)
         wish = Wish(query=query, age_restricted=_asks_for_restricted(turn, query))
         hits = turn.shop.catalog.search([query], wish=wish, limit=20)
         if not hits:

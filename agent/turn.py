@@ -632,7 +632,9 @@ def _memory_sentences(work: Work, edit: MemoryEdit) -> list[str]:
     sentence = {
         "like": f"I'll remember that you like {edit.text}.",
         "dislike": f"I'll remember that you don't like {edit.text}.",
-        "avoid": f"I'll keep {edit.text} out of your lists.",
+        "avoid": f"I'll keep {edit.text} out of your lists."
+        if work.turn.shop.catalog.mentions(edit.text)
+        else f"I'll remember to leave out {edit.text}, but no label here tells of it, so please check the packs.",
         "note": f"Noted: {edit.text}.",
     }[edit.kind]
     return [sentence]

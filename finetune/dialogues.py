@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -26,7 +27,17 @@ from agent.store import Memory
 from agent.turn import Work, act, answer, code_sentences, keep, phrased
 from finetune.adapter import readable_disk_errors
 from finetune.answers import gold_answer
-from finetune.phrasebook import Filled, Phrase, Phrasebook, Replies, Spoken, load_lists, load_phrases, load_replies
+from finetune.phrasebook import (
+    FIRST,
+    Filled,
+    Phrase,
+    Phrasebook,
+    Replies,
+    Spoken,
+    load_lists,
+    load_phrases,
+    load_replies,
+)
 from finetune.spoken import roughen, speak_name
 from retrieval.records import Item, Recommendation, ShopError
 
@@ -36,7 +47,7 @@ if TYPE_CHECKING:
 # Share of each kind of message among those that fit at a point of a talk; a kind that is not named has weight 1.
 SHARES: Mapping[str, float] = {
     "search": 6,
-    "occasion": 5,
+    "occasion": 9,
     "max_price": 4,
     "min_price": 1,
     "between": 0.7,
@@ -62,17 +73,26 @@ SHARES: Mapping[str, float] = {
     "ask": 1.5,
     "nothing_fits": 2,
     "chat": 3,
-    "off_topic": 3,
+    "off_topic": 3.5,
     "hostile": 1.5,
     "age_restricted": 1,
     "not_english": 1,
     "two_acts": 2,
     "sort": 2,
+    "and_that": 15,
+    "answers": 20,
 }
 NEEDING_LIST = ("list", "focus")
-LOOKS: Mapping[str, str] = {"explain": "explained", "lookup_catalog": "detailed", "update_cart": "added"}
+LOOKS: Mapping[str, str] = {
+    "explain": "explained",
+    "lookup_catalog": "detailed",
+    "update_cart": "added",
+    "ask_shopper": "asked",
+}
 BRANCH_FOLLOW = 4.0  # how much likelier than first messages, which openers teach, a branch takes up what came before
+HEAD_OF = 3  # how many kinds must end in a word for people to say it alone
 REPEATS = 4  # how often the same words may be used: "hi" and "cheaper" are common, and little else is said twice
+ASKED = 3.0  # how much likelier than elsewhere a talk's own turn is asked back: its branches then answer
 ANSWERED = 0.12  # share of branches that are answered too: an answer costs as much as four plans
 
 
@@ -87,6 +107,7 @@ class Talk:
     cart: tuple[tuple[str, int], ...] = ()
     memories: tuple[Memory, ...] = ()
     focus: int | None = None
+    options: tuple[str, ...] = ()  # what the last message was asked back
     untrained: list[int] = field(default_factory=list)
     kinds: list[str] = field(default_factory=list)
     branches: list[Branch] = field(default_factory=list)
@@ -113,6 +134,7 @@ class Words:
     things: Mapping[str, tuple[str, ...]]  # everyday name -> other names for it
     by_item: Mapping[str, str]  # item id -> everyday name
     lists: Mapping[str, Mapping[str, tuple[str, ...]]]
+    heads: frozenset[str] = frozenset()  # plain names that end those of several things: bread, soup
     apart: frozenset[str] = frozenset()  # folded messages that are never said: those of evaluation sets
 
 
@@ -156,7 +178,9 @@ def read_words(shop: Shop, *, apart: Iterable[Path] = ()) -> Words:
             things[name] = tuple(alias.lower() for alias in also_called(item.description) if len(alias) < 30)
     names = ("things", "qualities", "unqualities", "ingredients", "unwanted", "avoid")
     lists = {name: load_lists(name) for name in names}
-    return Words(things=things, by_item=by_item, lists=lists, apart=messages_of(apart))
+    ends = Counter(name.split()[-1] for name in things)
+    heads = frozenset(word for word in lists["things"] if ends[word] >= HEAD_OF)
+    return Words(things=things, by_item=by_item, lists=lists, heads=heads, apart=messages_of(apart))
 
 
 def dialogues(
@@ -399,9 +423,10 @@ def make_talk(
     """
     talk = Talk(user_id=user_id)
     wanted = [item_id for item_id in basket if item_id in words.by_item] or list(words.by_item)[:50]
+    own = {**shares, "ask": ASKED * shares.get("ask", 1.0)}
     for _ in range(turns):
         for _attempt in range(12):
-            filled, kind = _next_message(talk, shop, wanted, rng, words, book, shares)
+            filled, kind = _next_message(talk, shop, wanted, rng, words, book, own)
             if filled is not None and _take_turn(talk, shop, filled, kind, rng, replies):
                 break
         for _attempt in range(2 * branches):
@@ -428,7 +453,7 @@ def _next_message(
     follow: float = 2.0,
 ) -> tuple[Filled | None, str]:
     """Draw a phrase that makes sense now, and fill it with what this shopper wants."""
-    available = {"nothing"}
+    available = {"nothing"} if talk.request is not None or talk.shown else {*FIRST}
     if talk.shown:
         available |= {"list"}
         if talk.focus is not None:
@@ -437,19 +462,21 @@ def _next_message(
         available.add("cart")
     if talk.memories:
         available.add("memory")
-    if talk.shown and (before := _last_call(talk)) in LOOKS:
+    if (talk.shown or talk.options) and (before := _last_call(talk)) in LOOKS:
         available.add(LOOKS[before])
+    if not talk.options:
+        available.discard("asked")
     weights = {}
     for kind in book.kinds:
         fitting = [phrase for phrase in book.phrases[kind] if phrase.needs in available]
         if fitting:
             # Follow-ups are what a talk is made of once there is a list; openers start it.
-            taking_up = sum(phrase.needs != "nothing" for phrase in fitting) / len(fitting)
+            taking_up = sum(phrase.needs not in FIRST for phrase in fitting) / len(fitting)
             weights[kind] = shares.get(kind, 1.0) * (1 + (follow - 1) * taking_up), taking_up
     kind = rng.choices(list(weights), [weight for weight, _ in weights.values()])[0]
     taking_up = weights[kind][1]
     taken_up = rng.random() < follow * taking_up / (1 + (follow - 1) * taking_up)
-    phrase = book.sample(kind, rng, where=lambda one: one.needs in available and (one.needs != "nothing") == taken_up)
+    phrase = book.sample(kind, rng, where=lambda one: one.needs in available and (one.needs not in FIRST) == taken_up)
     values = _values(phrase, talk, shop, wanted, rng, words)
     if values is None:
         return None, kind
@@ -544,6 +571,8 @@ def _values(
                 values[slot] = speak_name(title, rng)
             case "other":
                 values[slot] = _other_name(rng.choice(list(words.things)), words, rng)
+            case "option":
+                values[slot] = _option(talk, rng)
             case "quantity":
                 values[slot] = rng.choices([2, 3, 4, 5, 6, 10, 12], [6, 4, 2, 1, 2, 0.5, 1])[0]
             case _:
@@ -555,7 +584,18 @@ def _values(
 
 def _thing(target: Item, words: Words, rng: Random, phrase: Phrase) -> Any:
     name = words.by_item[target.item_id]
+    if rng.random() < 0.1 and name.split()[-1] in words.heads:
+        return name.split()[-1]
     return _other_name(name, words, rng)
+
+
+def _option(talk: Talk, rng: Random) -> Any:
+    """Take one of the answers offered, as people do: whole, or by the words that the others lack."""
+    option = rng.choice(talk.options).lower()
+    others = {word for other in talk.options if other.lower() != option for word in other.lower().split()}
+    asked = talk.request.wish.query.lower().split() if talk.request is not None else []
+    own = [word for word in option.split() if word not in others and word not in asked and len(word) > 3]
+    return Spoken(text=" ".join(own), value=option) if own and rng.random() < 0.5 else option
 
 
 def _other_name(name: str, words: Words, rng: Random) -> Any:
@@ -655,6 +695,8 @@ def _take_turn(talk: Talk, shop: Shop, filled: Filled, kind: str, rng: Random, r
     if work.looked is not None and len(work.looked.positions) == 1 and work.looked.positions[0]:
         talk.focus = work.looked.positions[0]
     talk.request = work.kept["request"] or talk.request
+    asked = next((outcome for outcome in work.outcomes if isinstance(outcome, Question)), None)
+    talk.options = asked.options if asked is not None else ()
     talk.cart, talk.memories = work.cart, work.memories
     talk.kinds.append(kind)
     return True

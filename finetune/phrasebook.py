@@ -58,6 +58,7 @@ SLOTS: Mapping[str, str] = {
     "name": "an item that was shown, by (part of) its name",
     "other": "an item or kind that was not shown",
     "quantity": "how many of it, spoken: two, 2",
+    "option": "one of the answers that a question back offered, whole or by the words that set it apart",
 }
 """The slots of the bank. A slot with a digit after it (`thing2`) is a further one of the same sort."""
 
@@ -79,9 +80,11 @@ STORIED = frozenset(
 """Kinds of phrases that people wrap in a story."""
 
 UNSPOKEN = ("all", "it")
-NEEDS = ("nothing", "list", "focus", "cart", "memory", "explained", "detailed", "added")
-"""What must have gone before: a list shown, one item of it talked about, a filled cart, something remembered, or that
-the message before asked why, asked about an item, or changed the cart."""
+FIRST = ("nothing", "start")
+NEEDS = (*FIRST, "list", "focus", "cart", "memory", "explained", "detailed", "added", "asked")
+"""What must have gone before: nothing ("start": and nothing may have; "the usual" after a list is the usual one of it),
+a list shown, one item of it talked about, a filled cart, something remembered, or that the message before asked why,
+asked about an item, changed the cart, or was asked back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +119,7 @@ class Phrase:
         names = slots_in(self.text) + tuple(name for call in self.calls for name in _slots_of(call.arguments))
         return tuple(dict.fromkeys(value_name(name) for name in names))
 
-    def fill(self, values: Mapping[str, Any], rng: Random, *, count: int | None = None, story: float = 0.06) -> Filled:
+    def fill(self, values: Mapping[str, Any], rng: Random, *, count: int | None = None, story: float = 0.12) -> Filled:
         """Speak each slot's value and put the value itself in the plan.
 
         A value is what the plan should hold (5, "milk", [1, 3]) or a `Spoken` when the words differ from it.
@@ -208,6 +211,7 @@ def load_replies() -> Replies:
     return Replies(wordings={kind: tuple(lines) for kind, lines in wordings.items()})
 
 
+@cache
 def load_lists(name: str) -> dict[str, tuple[str, ...]]:
     """Read a word list of `finetune/phrases/lists/`: a head word and the words that belong to it.
 
@@ -230,10 +234,13 @@ def _stories() -> dict[str, tuple[str, ...]]:
 
 
 def _tell(said: str, rng: Random) -> str:
-    """Put a story before or behind what is said."""
-    if rng.random() < 0.6:
-        return f"{rng.choice(_stories()['before'])} {said}"
-    return re.sub(r"[?!.]+$", "", said) + rng.choice((", ", " ", ". ")) + rng.choice(_stories()["after"])
+    """Put a story before or behind what is said; it may name things that are not what is wanted."""
+    side = "before" if rng.random() < 0.6 else "after"
+    told = rng.choice(_stories()[side])
+    told = re.sub(r"\{other\}", lambda _: rng.choice(list(load_lists("things"))), told)
+    if side == "before":
+        return f"{told} {said}"
+    return re.sub(r"[?!.]+$", "", said) + rng.choice((", ", " ", ". ")) + told
 
 
 def parse_phrases(text: str, *, kind: str) -> tuple[tuple[Phrase, ...], str]:

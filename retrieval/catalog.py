@@ -7,6 +7,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from retrieval.quantity import parse_quantity, same_size
 from retrieval.records import Candidate, Item
 from retrieval.vectors import Vectors, best, build, save
 from retrieval.vocabulary import Asked, fold
-from retrieval.wish import Wish, stems
+from retrieval.wish import Wish, contains, stems
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -298,6 +299,14 @@ class Catalog:
             if understood.focus is not None:
                 return frozenset(self.item_ids[row] for row in understood.focus)
         return None
+
+    def mentions(self, words: str) -> bool:
+        """Say whether the text of any item has these words, one after another."""
+        found = [self._kinds.rows_with.get(word) for word in stems(words)]
+        held = [rows for rows in found if rows is not None]
+        if not held or len(held) < len(found):
+            return len(found) > 1 and "".join(stems(words)) in self._kinds.rows_with  # "tooth paste"
+        return any(contains(self.items[self.item_ids[row]].text, words) for row in reduce(np.intersect1d, held))
 
     def names_thing(self, words: str) -> bool:
         """Say whether words end as the name of some kind does: "green tea" names a thing, "herbal" only qualifies one."""

@@ -110,6 +110,35 @@ def test_a_wish_that_cannot_be_carried_out_is_said(talk: Talk) -> None:
     assert label.sentences[-1] == "I looked for organic on the labels, and none of them says so."
 
 
+def test_what_no_label_tells_of_is_not_promised_to_be_left_out(talk: Talk) -> None:
+    """As in "bread without gluten": a list of any bread, called "without gluten", was a lie that can hurt."""
+    told = talk.say("milk without gluten", call("search_catalog", query="milk", without=["gluten"]))
+    assert told.sentences[0] == "I can't leave out gluten: no label here tells of it."
+    assert told.items[0] == "i08" and "text_none" not in told.reply.evidence["wish"]
+    told = talk.say("I'm allergic to gluten", call("remember", kind="avoid", text="gluten"))
+    assert told.sentences == [
+        "I'll remember to leave out gluten, but no label here tells of it, so please check the packs."
+    ]
+
+
+def test_free_of_something_must_stand_on_the_label(talk: Talk) -> None:
+    """As in "gluten free bread?", planned as one query: breads that say nothing of gluten were listed under that name."""
+    told = talk.say("gluten free milk?", call("search_catalog", query="gluten free milk"))
+    assert (told.items, told.sentences) == (
+        [],
+        [
+            "Nothing in this shop fits milk (gluten free).",
+            "I looked for gluten free on the labels, and none of them says so.",
+        ],
+    )
+
+
+def test_an_ordinary_thing_needs_no_label_that_says_so(talk: Talk) -> None:
+    """As in "just normal wheat bread": no label says "normal"."""
+    told = talk.say("just normal milk", call("search_catalog", query="milk", having=["normal"]))
+    assert told.items[0] == "i08"
+
+
 def test_a_refinement_keeps_the_wish(talk: Talk) -> None:
     """A bare "store brand" after a search is that search with one bound more, then with two."""
     talk.say("shredded cheese under $5", call("search_catalog", query="shredded cheese", max_price=5))
@@ -305,6 +334,9 @@ def test_a_size_gives_way_to_another(sizes: Shop, tmp_path: Path) -> None:
     talk = Talk(tmp_path, shop=sizes)
     assert talk.say("16 oz cheese", call("search_catalog", query="shredded cheese", size="16 oz")).items == ["s16"]
     assert talk.say("4 oz then", call("search_catalog", size="4 oz")).items == ["s4"]
+    asked = call("search_catalog", query="shredded cheese", size="16 oz")
+    assert talk.say("a 16 oz bag of shredded cheese", asked).items == ["s16"]
+    assert talk.say("how about 4 oz", call("search_catalog", size="4 oz")).items == ["s4"]
 
 
 def test_a_word_that_names_nothing_qualifies_what_was_wished_for(talk: Talk) -> None:
@@ -552,6 +584,27 @@ def test_the_cart_is_filled_shown_and_emptied(talk: Talk) -> None:
     assert talk.cart == ()
 
 
+def test_the_cheapest_of_those_shown_is_found_by_code(sizes: Shop, tmp_path: Path) -> None:
+    """The model says which end is meant; prices and sizes are compared by code, and only where the message says so."""
+    talk = Talk(tmp_path, shop=sizes)
+    first = talk.say("put the cheapest in", call("update_cart", action="add", query="cheapest"))
+    assert (first.sentences, talk.cart) == (
+        ["I have not shown you a list yet. Tell me what you are looking for."],
+        (),
+    )
+    talk.say("shredded cheese", call("search_catalog", query="shredded cheese"))
+    talk.say("the cheapest one goes in my cart", call("update_cart", action="add", query="cheapest"))
+    assert talk.cart == (("s4", 1),)
+    talk.say("and the biggest", call("update_cart", action="add", query="biggest"))
+    assert talk.cart == (("s4", 1), ("s16", 1))
+    talk.say("no, take the biggest out", call("update_cart", action="remove", query="biggest"))
+    assert talk.cart == (("s4", 1),)
+    told = talk.say("why the biggest", call("explain", query="biggest"))
+    assert told.reply.acts == ("explain",) and "#" in told.sentences[0]
+    talk.say("add it", call("update_cart", action="add", query="cheapest"))
+    assert talk.cart == (("s4", 1), ("s16", 1))  # nobody said "cheapest": it is what was talked about last
+
+
 def test_nothing_is_added_when_it_is_not_clear_which(talk: Talk) -> None:
     """A bare "add it" after a list of five is asked back."""
     five(talk)
@@ -724,6 +777,14 @@ def test_a_question_is_asked_only_where_its_answer_changes_the_list(talk: Talk) 
         assert told.reply.acts == ("ask",)
     else:
         assert told.items
+
+
+def test_nobody_is_asked_back_twice_in_a_row(talk: Talk) -> None:
+    """As in "stuff for cleaning" and then "the bathroom": the answer gets a list, not another question."""
+    told = talk.say("something for my cat", call("ask_shopper", query="cat"))
+    assert told.asked and len(told.asked[0].options) > 1
+    told = talk.say("for its bowl", call("ask_shopper", query="cat food"))
+    assert (told.asked, told.items) == ([], ["i01"])
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from agent.conversation import Conversation, Message, read_conversations, to_json
 from agent.plan import check_call
-from finetune.dialogues import REPEATS, folded, write_dialogues
+from finetune.dialogues import REPEATS, Talk, _option, folded, write_dialogues
+from finetune.phrasebook import Spoken, load_phrases
 from retrieval.records import ShopError
 from tests.small_shop import small_shop
 
@@ -105,3 +107,31 @@ def test_what_is_written_is_the_one_record(tmp_path: Path) -> None:
         record = json.loads(line)
         assert set(record) <= {"conversation_id", "user_id", "messages", "metadata"}
         assert all(message["role"] in ("user", "assistant", "tool") for message in record["messages"])
+
+
+def test_the_usual_at_the_start_is_said_at_the_start(tmp_path: Path) -> None:
+    """Promise: after a list "the usual" is the usual one of it, so what means the whole shop is learned before any."""
+    first = {folded(phrase.text) for phrase in load_phrases() if phrase.needs == "start"}
+    later = {folded(phrase.text) for phrase in load_phrases() if phrase.needs not in ("start", "nothing")}
+    _, conversations = made(tmp_path / "out.jsonl", count=12, branches=8, openers=150)
+    said = [
+        (folded(message.content), any(before.items for before in one.messages[:at]))
+        for one in conversations
+        for at, message in enumerate(one.messages)
+        if message.role == "user"
+    ]
+    assert any(text in first - later for text, listed in said if not listed)
+    assert not any(text in first - later for text, listed in said if listed)
+
+
+def test_an_answer_is_one_of_those_offered() -> None:
+    """Whole, or by the words that the others lack; the plan always has the whole."""
+    from agent.outcome import Request
+    from retrieval.wish import Wish
+
+    request = Request(task="search", wish=Wish(query="cat"), label="cat")
+    talk = Talk(user_id=None, options=("Dry cat food", "Cat litter"), request=request)
+    seen = {_option(talk, Random(seed)) for seed in range(40)}
+    spoken = {(one.text, one.value) for one in seen if isinstance(one, Spoken)}
+    assert {one for one in seen if isinstance(one, str)} == {"dry cat food", "cat litter"}
+    assert spoken == {("food", "dry cat food"), ("litter", "cat litter")}
