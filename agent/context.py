@@ -101,15 +101,9 @@ def named(name: str, items: Sequence[Item]) -> list[Item]:
     words = [word for word in name.lower().replace(",", " ").split() if word not in FILLER]
     if not words:
         return []
-    for extreme in get_args(Sort):
-        if extreme in words:
-            rest = " ".join(word for word in words if word != extreme)
-            valued = [
-                (value, at, item)
-                for at, item in enumerate(named(rest, items) if rest else items)
-                if (value := sort_value(item, extreme)) is not None
-            ]
-            return [min(valued)[2]] if valued else []
+    sort, rest = extreme(name)
+    if sort is not None:
+        return furthest(named(rest, items) if rest else items, sort)
     counts = [
         sum(contains(item.text, word) for word in words) + 0.5 * contains(item.title, words[-1]) for item in items
     ]
@@ -117,6 +111,27 @@ def named(name: str, items: Sequence[Item]) -> list[Item]:
     if best < max(1, (len(words) + 1) // 2):
         return []
     return [item for item, count in zip(items, counts, strict=True) if count == best]
+
+
+def extreme(name: str) -> tuple[Sort | None, str]:
+    """Part a name that points by price or size from what it names.
+
+    >>> extreme("the cheapest one"), extreme("biggest milk"), extreme("milk")
+    (('cheapest', ''), ('biggest', 'milk'), (None, 'milk'))
+    """
+    words = [word for word in name.lower().replace(",", " ").split() if word not in FILLER]
+    sort = next((one for one in get_args(Sort) if one in words), None)
+    return sort, " ".join(word for word in words if word != sort)
+
+
+def furthest(items: Sequence[Item], sort: Sort) -> list[Item]:
+    """Give the one item at that end of price or size; none where no value is known, or a count stands beside a weight."""
+    from retrieval.quantity import item_quantity
+
+    if sort in ("biggest", "smallest") and len({q.unit for item in items if (q := item_quantity(item))}) > 1:
+        return []
+    valued = [(value, at) for at, item in enumerate(items) if (value := sort_value(item, sort)) is not None]
+    return [items[min(valued)[1]]] if valued else []
 
 
 FILLER = frozenset(

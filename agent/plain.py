@@ -144,15 +144,19 @@ def looked_rows(looked: Looked, *, chars: int) -> str:
 
 
 def listed(recommendations: Sequence[Recommendation], *, requests: Sequence[Request]) -> list[str]:
-    """Say in plain sentences what a list holds: how many for what, and why the first is first."""
+    """Say in plain sentences what a list holds: how many for what, and why the first is first or what it all costs."""
     labels = joined_labels(requests)
     count = len(recommendations)
     what = "one item" if count == 1 else f"{count} items"
     first = f"Here {'is' if count == 1 else 'are'} {what}" + (f" {labels}." if labels else ".")
-    facts = strongest(recommendations[0], limit=1)
-    if not facts:
-        return [first]
-    return [first, f"[1] comes first: {clause(facts[0])}."]
+    facts = [fact for fact in strongest(recommendations[0], limit=1) if fact.kind != "matches"]
+    if facts:
+        return [first, f"[1] comes first: {clause(facts[0])}."]
+    # That it matches what was asked for is no news; what it costs may be.
+    prices = [r.item.price for r in recommendations if r.item.price is not None]
+    if prices and min(prices) < max(prices):
+        return [first, f"Prices go from {money(min(prices))} to {money(max(prices))}."]
+    return [first, f"[1] costs {money(prices[0])}."] if prices and count == 1 else [first]
 
 
 def explained(looked: Looked) -> list[str]:

@@ -6,13 +6,12 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, get_args
+from typing import Any
 
 from langchain_core.tools import BaseTool
 
 from agent.amounts import numbers_in, prices_in
 from agent.conversation import ToolCall
-from agent.outcome import Sort
 from retrieval.wish import contains
 
 _COUNTED = (
@@ -143,6 +142,13 @@ COULD_MEAN: dict[tuple[str, str], str] = {
     ): "cheap low price expens dear pric big large small most least size cost afford tin fanc budget sav huge mini "
     "giant jumbo best value econom money spend premium splurge top high buck dollar little bargain",
 }
+# Where a name stands for one end of those shown ("cheapest"), the message must point there: how a word of it begins.
+POINTS: dict[str, str] = {
+    "cheapest": "cheap cheep inexpens low least less afford budget sav econom bargain cost wallet broke price value",
+    "dearest": "dear expens pric premium splurge high fanc cost most",
+    "biggest": "big larg huge jumbo giant mega bulk xl most family full",
+    "smallest": "small tin mini little least less short few light",
+}
 # Tools whose query is the name of an item that the shopper said; what a search looks for may be inferred.
 NO_NAMES = ("goes", "with", "what", "that", "this", "one", "ones", "the", "them", "these", "those")
 NAMING = ("similar_items", "goes_with", "lookup_catalog", "explain", "update_cart")
@@ -233,7 +239,7 @@ def _named_in(query: str, message: str) -> bool:
     return (
         not re.search(r"[^\W_]", query)
         or query.lower() in ("store brand", "name brand")  # said in many other ways
-        or (query.lower() in get_args(Sort) and any(stem in message.lower() for stem in COULD_MEAN["sort", ""].split()))
+        or any(word.startswith(stem) for stem in POINTS.get(query.lower(), "").split() for word in said)
         or any(word[:4] in message.lower() or get_close_matches(word, said, cutoff=0.7) for word in words)
     )
 

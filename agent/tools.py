@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from langchain.tools import ToolRuntime, tool
 from langchain_core.tools import BaseTool
 from pydantic import Field
 
-from agent.context import Turn, named, narrow
+from agent.context import Turn, extreme, furthest, named, narrow
 from agent.heard import bare_words
 from agent.outcome import CartEdit, Line, Looked, MemoryEdit, Outcome, Pool, Problem, Question, Request, Sort
 from agent.record import recommend_one
@@ -30,10 +30,15 @@ Price = Annotated[float, Field(ge=0, le=9999)]
 Position = Annotated[int, Field(ge=1, le=10)]
 Positions = Annotated[list[Position], Field(max_length=5)]
 Answer = tuple[str, Outcome]
+NO_LIST = "I have not shown you a list yet. Tell me what you are looking for."
+WHICH = "Which one do you mean? Give me its number in the list."
 TOO_YOUNG = "That is age-restricted, so I can't offer it to somebody of your age."
 ASK_FOR_IT = "That is age-restricted, and shown only when you ask for it by name."
-ORDINARY = frozenset(["normal", "regular", "plain", "ordinary", "standard", "basic", "usual"])  # mostly on no label
+ORDINARY = frozenset(["normal", "regular", "ordinary", "standard", "basic", "usual"])  # mostly on no label
 AS_LIKELY = 0.8  # how well a kind must fit the words, beside the best, to be an answer that a question offers
+DEAR = frozenset(["expensive", "pricey", "costly", "overpriced"])  # "nothing expensive" is about no label
+FREE_OF = ("gluten", "wheat", "dairy", "lactose", "egg", "soy", "nut", "peanut", "sugar", "fat", "salt", "caffeine")
+FREE_ELSE = frozenset("feel for get one any have are is be it and buy hands stress care toll duty set with".split())
 VAGUE = frozenset(["something", "anything", "stuff"])  # there is no kind of "something sweet" to ask for
 RETRIEVED = 80  # candidates a tool hands to the ranking: beyond it the order no longer changes the first five
 
@@ -103,11 +108,17 @@ def search_catalog(
     for word in having or ():
         if word.lower() not in ORDINARY or _on_some_label(turn, wish, word, queries=base.queries):
             wish = _with_word(turn, wish, word)
+        elif word.lower() == "regular":
+            notes.append("No label here says regular, so I left that out.")
+    if dear := [word for word in without or () if not DEAR.isdisjoint(word.lower().split())]:
+        sort = sort or "cheapest"
     for word in without or ():
-        wish = _without_word(turn, wish, word, notes, queries=base.queries)
+        if word not in dear:
+            wish = _without_word(turn, wish, word, notes, queries=base.queries)
     if size and not query:
         # "Half a gallon of milk" is no longer what is searched for once another size is wanted.
-        base = replace(base, queries=tuple(one for one in base.queries if parse_quantity(one) is None) or base.queries)
+        bare = [turn.shop.catalog.understand(one).asked.text or one for one in base.queries]
+        base = replace(base, queries=tuple(dict.fromkeys(bare)))
     if size:
         wish, near = _with_size(turn, wish, base, size, notes)
     request = replace(base, wish=wish, sort=sort or base.sort)
@@ -138,8 +149,10 @@ def recommend(
     wish = Wish(max_price=max_price, bought=bought or "any", text_none=turn.unwanted(""))
     if brand:
         wish = _with_brand(turn, wish, brand, notes)
+    dear = [word for word in without or () if not DEAR.isdisjoint(word.lower().split())]
     for word in without or ():
-        wish = _without_word(turn, wish, word, notes)
+        if word not in dear:
+            wish = _without_word(turn, wish, word, notes)
     task = {"again": "again", "new": "new", None: "next_basket"}[bought]
     labels = {"again": "your usual shop", "new": "something new for you", None: "your next trip"}
     label = labels[bought]
@@ -148,7 +161,8 @@ def recommend(
         return _pooled(turn, Request(task="again", wish=wish, label=label), notes)
     if turn.user_id is None and bought is None:
         label = "a first trip"
-    return _pooled(turn, Request(task=task, wish=wish, label=label), notes)  # type: ignore[arg-type]
+    request = Request(task=task, wish=wish, label=label, sort="cheapest" if dear else None)  # type: ignore[arg-type]
+    return _pooled(turn, request, notes)
 
 
 @tool(response_format="content_and_artifact", parse_docstring=True)
@@ -288,7 +302,10 @@ def explain(
     if among and not why_not:
         return "why", _why(turn, among[0])
     if not turn.shown:
-        problem = Problem(text="I have not shown you a list yet. Tell me what you are looking for.", act="explain")
+        problem = Problem(text=NO_LIST, act="explain")
+        return problem.text, problem
+    if extreme(query)[0] is not None and not extreme(query)[1]:
+        problem = Problem(text=WHICH, act="ask")
         return problem.text, problem
     hits = _meant(turn, query)
     shown_ids = {r.item.item_id for r in turn.shown}
@@ -441,7 +458,12 @@ def ask_shopper(runtime: ToolRuntime, query: Text) -> Answer:
     if turn.options:
         # Asked back once already: what was answered is shown, however little it says.
         return search_catalog.func(runtime, query=query)  # type: ignore[attr-defined]
-    kinds = turn.shop.catalog.kinds(query, limit=30)
+    wish = Wish(query=query, text_none=turn.unwanted(query), age_restricted=_asks_for_restricted(turn, query))
+    kinds = [
+        kind
+        for kind in turn.shop.catalog.kinds(query, limit=30)
+        if wish.age_restricted or not all(turn.item(item_id).age_restricted for item_id in kind.item_ids)
+    ]
     meant = [kind for kind in kinds if kind.score >= AS_LIKELY * kinds[0].score]
     meant.sort(key=lambda kind: -sum(map(turn.shop.history.buyers, kind.item_ids)))
     names: dict[tuple[str, ...], str] = {}  # "candy bar" and "candy bars" are one answer, named as more shoppers buy it
@@ -452,7 +474,6 @@ def ask_shopper(runtime: ToolRuntime, query: Text) -> Answer:
         return search_catalog.func(runtime, query=query)  # type: ignore[attr-defined]
     options = tuple(names.values())[:4]
     listed = ", ".join(name.lower() for name in options[:-1]) + " or " + options[-1].lower()
-    wish = Wish(query=query, text_none=turn.unwanted(query), age_restricted=_asks_for_restricted(turn, query))
     question = Question(
         text=f"Which would it be: {listed}?" if stems(query)[0] in VAGUE else f"What kind of {query}: {listed}?",
         options=options,
@@ -600,15 +621,25 @@ def _own_words(turn: Turn, query: str) -> str | None:
 def _claims(query: str) -> tuple[str, list[str]]:
     """Part a query from what must stand on the label: "gluten free bread" is no wish for any bread.
 
-    >>> _claims("gluten free bread"), _claims("free range eggs")
-    (('bread', ['gluten free']), ('free range eggs', []))
+    >>> _claims("gluten free bread"), _claims("free range eggs"), _claims("feel free to show milk")
+    (('bread', ['gluten free']), ('free range eggs', []), ('feel free to show milk', []))
+    >>> _claims("gluten and dairy free bread"), _claims("milk and sugar-free gum")
+    (('bread', ['gluten free', 'dairy free']), ('milk and gum', ['sugar free']))
     """
-    claims = re.findall(r"\b[a-z]+[- ]free\b(?![- ]range)", query, flags=re.IGNORECASE)
-    rest = query
-    for claim in claims:
-        rest = rest.replace(claim, " ")
+    claims: list[str] = []
+
+    def part(match: re.Match[str]) -> str:
+        words = re.findall(r"[a-z]+", match[0].lower())[:-1]
+        if words[-1] in FREE_ELSE:
+            return match[0]
+        claims.extend(f"{word} free" for word in words if word != "and")
+        return " "
+
+    # In a row ("gluten and dairy free") only what things are known to be free of: "milk and sugar free gum" is two things.
+    row = "|".join(FREE_OF)
+    rest = re.sub(rf"\b(?:(?:{row})(?:,? and |, ?|/))*[a-z]+[- ]free\b(?![- ]range)", part, query, flags=re.IGNORECASE)
     rest = " ".join(rest.split())
-    return (rest, [claim.replace("-", " ") for claim in claims]) if rest else (query, [])
+    return (rest, claims) if rest else (query, [])
 
 
 def _option(turn: Turn, words: str) -> str | None:
@@ -735,7 +766,7 @@ def _shown_at(turn: Turn, positions: list[int], *, act: str) -> tuple[list[int],
     kept = list(dict.fromkeys(place for place in positions if 1 <= place <= count))
     if len(kept) < len(set(positions)):
         if not count:
-            return [], Problem(text="I have not shown you a list yet. Tell me what you are looking for.", act=act)
+            return [], Problem(text=NO_LIST, act=act)
         wrong = next(place for place in positions if not 1 <= place <= count)
         have = "one item" if count == 1 else f"{count} items"
         return [], Problem(
@@ -775,20 +806,21 @@ def _one(
         among = named(query, [r.item for r in turn.shown])
         if among:
             return among[0]
-        if query.strip().lower() in get_args(Sort):
-            nothing = "I know no such one" if turn.shown else "I have not shown you a list yet"
-            return Problem(text=f"{nothing}. Tell me what you are looking for.", act=act)
+        sort, rest = extreme(query)
+        if sort is not None and not rest:
+            return Problem(text=WHICH, act="ask") if turn.shown else Problem(text=NO_LIST, act=act)
+        query = rest if sort is not None else query
         wish = Wish(query=query, age_restricted=_asks_for_restricted(turn, query))
         hits = turn.shop.catalog.search([query], wish=wish, limit=20)
         if not hits:
             if names_restricted(turn, query):
                 return Problem(text=kept_back(turn), act=act)
             return Problem(text=f"This shop does not carry {query}.", act=act)
+        if sort is not None and (ends := furthest([turn.item(hit.item_id) for hit in hits], sort)):
+            return ends[0]
         own = [hit for hit in hits[:10] if turn.bought(hit.item_id)]
         best = max(own or hits[:10], key=lambda hit: turn.shop.history.buyers(hit.item_id))
         return turn.item(best.item_id)
     if default_first and turn.shown:
         return turn.shown[(turn.focus or 1) - 1].item
-    if not turn.shown:
-        return Problem(text="I have not shown you a list yet. Tell me what you are looking for.", act=act)
-    return Problem(text="Which one do you mean? Give me its number in the list.", act="ask")
+    return Problem(text=WHICH, act="ask") if turn.shown else Problem(text=NO_LIST, act=act)

@@ -306,9 +306,9 @@ _CLAIMS = [
     (kind, re.compile(rf"(?<!\w)(?:{pattern})(?!\w)", re.IGNORECASE), support) for kind, pattern, support in WORDS
 ]
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[\"'(\[A-Z0-9])|\n+")
-_MONEY = re.compile(
-    r"(?:\$|USD ?)\s?(\d[\d,]*(?:\.\d+)?)|(\d[\d,]*(?:\.\d+)?)\s?(?:dollars?|bucks?|usd|cents?)\b", re.IGNORECASE
-)
+_DOLLARS = r"(?:\$|USD ?)\s?(\d[\d,]*(?:\.\d+)?)"
+_MONEY = re.compile(rf"{_DOLLARS}|(\d[\d,]*(?:\.\d+)?)\s?(?:dollars?|bucks?|usd|cents?)\b", re.IGNORECASE)
+_RANGE = re.compile(rf"\bprices (?:go|run|range) from {_DOLLARS} to {_DOLLARS}", re.IGNORECASE)
 _PLACE = re.compile(
     r"\[(\d+)\]|(?:#|\bnumber |\bno\. ?|\bposition |\boption |\bitem )(\d+)\b|\bthe ("
     + "|".join(ORDINALS)
@@ -412,6 +412,12 @@ def _read(sentence: str, held: Evidence, *, before: frozenset[str]) -> tuple[lis
     text = _without_echo(text, held)
     if not mentions and _REFUSES.search(text):
         return out, before  # that nothing fits is no statement about an item
+    for match in _RANGE.finditer(text):
+        # Said of the list as a whole, whatever was named before.
+        prices = [price for item_id in held.listed if (price := held.price(item_id)) is not None]
+        ends = [float(end.replace(",", "")) for end in match.groups()]
+        claim("price range", match[0], bool(prices) and ends == [min(prices), max(prices)])
+        text = _blank(text, match)
     for match in _MONEY.finditer(text):
         amount = float((match[1] or match[2]).replace(",", "")) / (100 if "cent" in match[0].lower() else 1)
         claim("price", match[0], _priced(amount, subject(match.start()), text, held))

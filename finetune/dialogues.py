@@ -658,6 +658,7 @@ def _take_turn(talk: Talk, shop: Shop, filled: Filled, kind: str, rng: Random, r
         said=said,
         shown=talk.shown,
         request=talk.request,
+        options=talk.options,
         seen=frozenset(item_id for message in talk.messages for item_id in message.items),
         cart=talk.cart,
         memories=talk.memories,

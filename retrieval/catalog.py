@@ -7,7 +7,6 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from retrieval.quantity import parse_quantity, same_size
 from retrieval.records import Candidate, Item
 from retrieval.vectors import Vectors, best, build, save
 from retrieval.vocabulary import Asked, fold
-from retrieval.wish import Wish, contains, stems
+from retrieval.wish import Wish, stems
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -301,12 +300,8 @@ class Catalog:
         return None
 
     def mentions(self, words: str) -> bool:
-        """Say whether the text of any item has these words, one after another."""
-        found = [self._kinds.rows_with.get(word) for word in stems(words)]
-        held = [rows for rows in found if rows is not None]
-        if not held or len(held) < len(found):
-            return len(found) > 1 and "".join(stems(words)) in self._kinds.rows_with  # "tooth paste"
-        return any(contains(self.items[self.item_ids[row]].text, words) for row in reduce(np.intersect1d, held))
+        """Say whether any item tells of something, so that leaving it out can be promised; "lactose-free" does not."""
+        return len(self._keeps.telling(words)) > 0
 
     def names_thing(self, words: str) -> bool:
         """Say whether words end as the name of some kind does: "green tea" names a thing, "herbal" only qualifies one."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.records import Item
-from retrieval.wish import Wish, contains, stems
+from retrieval.wish import Wish, contains, stems, tells_of
 
 Mask = NDArray[np.bool_]
 Ints = NDArray[np.int64]
@@ -44,7 +44,7 @@ class Keeps:
             for item in items
         )
         self._saying = lru_cache(maxsize=256)(self._rows_saying)
-        self._spelling = lru_cache(maxsize=256)(self._rows_spelling)
+        self.telling = lru_cache(maxsize=256)(self._rows_telling)
 
     def mask(self, wish: Wish) -> Mask:
         """Say which items break no hard wish, leaving `bought` aside (that is asked of few items, last)."""
@@ -71,8 +71,7 @@ class Keeps:
         for phrase in wish.text_all:
             kept &= _at(self._saying(phrase), size)
         for phrase in wish.text_none:
-            kept &= ~_at(self._saying(phrase), size)
-            kept &= ~_at(self._spelling(phrase.lower()), size)
+            kept &= ~_at(self.telling(phrase), size)
         if wish.item_ids is not None:
             kept &= _at(np.array([self._rows[i] for i in wish.item_ids if i in self._rows], dtype=np.int64), size)
         if wish.exclude_ids:
@@ -103,10 +102,17 @@ class Keeps:
             return found
         return np.array([row for row in found if contains(self._texts[row], phrase)], dtype=np.int64)
 
-    def _rows_spelling(self, phrase: str) -> Ints:
-        if len(phrase) < 3:
-            return np.zeros(0, dtype=np.int64)
-        return np.array([row for row, text in enumerate(self._lower) if phrase in text], dtype=np.int64)
+    def _rows_telling(self, phrase: str) -> Ints:
+        """Give the rows that an exclusion of the phrase is about: `retrieval.wish.tells_of` their text or brand."""
+        spelled = phrase.lower()
+        rows = set(self._saying(phrase).tolist())
+        if len(phrase) >= 3:
+            rows |= {row for row, text in enumerate(self._lower) if spelled in text}
+        rows = {row for row in rows if tells_of(self._texts[row], phrase)}
+        for brand, held in self._brands.items():
+            if tells_of(str(brand), phrase):
+                rows |= set(held.tolist())
+        return np.array(sorted(rows), dtype=np.int64)
 
 
 def _index(keys_by_row: Iterable[Iterable[object]]) -> dict[object, Ints]:

@@ -59,6 +59,22 @@ def contains(text: str, phrase: str) -> bool:
     return any(held[at : at + len(words)] == words for at in range(len(held) - len(words) + 1))
 
 
+_FREE_OF = re.compile(r"\b[a-z]+[- ]free\b|\b(?:non|no|without)[- ][a-z]+", re.IGNORECASE)
+
+
+def tells_of(text: str, phrase: str) -> bool:
+    """Say whether a text says that something is in the thing: what it is free of is not.
+
+    A plain substring is enough: "no ham" must not show "hamsteak".
+
+    >>> tells_of("Hamsteak", "ham"), tells_of("Lactose-free milk", "lactose"), tells_of("Sugar-free gum", "sugar free")
+    (True, False, True)
+    """
+    if not _FREE_OF.search(phrase):
+        text = _FREE_OF.sub(" ", text)
+    return contains(text, phrase) or (len(phrase) >= 3 and phrase.lower() in text.lower())
+
+
 def stems(text: str) -> list[str]:
     """Split a text into words, folded to lower case and without plural endings; a lone apostrophe is no word."""
     return [folded for word in re.findall(r"[a-z0-9%&']+", text.lower()) if (folded := stem(word))]
@@ -118,8 +134,7 @@ def broken(item: Item, wish: Wish, *, bought: bool | None = None) -> tuple[str, 
         text = item.text
         if not all(contains(text, phrase) for phrase in wish.text_all):
             out.append("text_all")
-        # Exclusions are looked for as a plain substring too: "no ham" must not show "hamsteak".
-        if any(contains(text, phrase) or _substring(text, phrase) for phrase in wish.text_none):
+        if any(tells_of(text, phrase) or tells_of(item.brand, phrase) for phrase in wish.text_none):
             out.append("text_none")
     if (wish.bought == "again" and not bought) or (wish.bought == "new" and bought):
         out.append("bought")
@@ -130,10 +145,6 @@ def broken(item: Item, wish: Wish, *, bought: bool | None = None) -> tuple[str, 
     if item.age_restricted and not wish.age_restricted:
         out.append("age_restricted")
     return tuple(out)
-
-
-def _substring(text: str, phrase: str) -> bool:
-    return len(phrase) >= 3 and phrase.lower() in text.lower()
 
 
 def _has(item: Item, name: str, values: tuple[str, ...]) -> bool:

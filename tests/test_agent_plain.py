@@ -67,7 +67,15 @@ def test_a_list_is_told_with_its_count_and_first_reason() -> None:
         "Here are 2 items for chips.",
         "[1] comes first: 120 shoppers buy it.",
     ]
-    assert plain.listed([shown(CHIPS)], requests=[]) == ["Here is one item."]
+    assert plain.listed([shown(CHIPS)], requests=[]) == ["Here is one item.", "[1] costs $3.29."]
+
+
+def test_that_it_matches_what_was_asked_for_is_no_news() -> None:
+    """As in "5 items for milk. Milk comes first: it matches milk": where nothing else speaks for it, what it all costs."""
+    chips = Request(task="search", wish=Wish(), label="chips")
+    shown_chips = shown(CHIPS, FACTS["matches"][0])
+    assert plain.listed([shown_chips, shown(SALSA)], requests=[chips])[1:] == ["Prices go from $2 to $3.29."]
+    assert plain.listed([shown_chips, shown(CHIPS)], requests=[chips]) == ["Here are 2 items for chips."]
 
 
 def test_items_are_compared_by_price_first() -> None:
