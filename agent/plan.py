@@ -231,14 +231,15 @@ def check_call(call: ToolCall, *, message: str, said: Sequence[str]) -> tuple[To
 def _named_in(query: str, message: str) -> bool:
     """Say whether a message uses some word of a name: its first four letters, or something close (a typo).
 
-    >>> _named_in("cat food", "my kitty's foodd"), _named_in("deli turkey", "what goes with it")
-    (True, False)
+    >>> _named_in("cat food", "my kitty's foodd"), _named_in("deli turkey", "what goes with it"), _named_in("0.1", "at $0.01")
+    (True, False, False)
     """
-    words = [word for word in re.findall(r"[^\W_]+", query.lower()) if word not in NO_NAMES]
+    words = [word for word in re.findall(r"[^\W\d_]+", query.lower()) if word not in NO_NAMES]
     said = re.findall(r"[^\W_]+", message.lower())
     return (
         not re.search(r"[^\W_]", query)
         or query.lower() in ("store brand", "name brand")  # said in many other ways
+        or (not words and re.search(rf"(?<![\d.]){re.escape(query.strip())}(?![\d.])", message) is not None)  # "409"
         or any(word.startswith(stem) for stem in POINTS.get(query.lower(), "").split() for word in said)
         or any(word[:4] in message.lower() or get_close_matches(word, said, cutoff=0.7) for word in words)
     )

@@ -316,7 +316,7 @@ _PLACE = re.compile(
     re.IGNORECASE,
 )
 _COUNTS: tuple[tuple[str, re.Pattern[str], tuple[str, ...]], ...] = (
-    ("trips", re.compile(rf"({_NUMBER}) (?:out )?of (?:your|the) last ({_NUMBER})", re.I), ("bought_trips",)),
+    ("trips", re.compile(rf"({_NUMBER}) (?:out )?of (?:your|the) (?:last|past) ({_NUMBER})", re.I), ("bought_trips",)),
     (
         "times",
         re.compile(

@@ -100,7 +100,9 @@ class Keeps:
             found = np.intersect1d(found, self._rows_with.get(word, none), assume_unique=True)
         if len(words) == 1:
             return found
-        return np.array([row for row in found if contains(self._texts[row], phrase)], dtype=np.int64)
+        rows = {row for row in found.tolist() if contains(self._texts[row], phrase)}
+        rows |= set(self._rows_with.get("".join(words), none).tolist())  # "multi packs" is said of a "multipack" too
+        return np.array(sorted(rows), dtype=np.int64)
 
     def _rows_telling(self, phrase: str) -> Ints:
         """Give the rows that an exclusion of the phrase is about: `retrieval.wish.tells_of` their text or brand."""

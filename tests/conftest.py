@@ -15,16 +15,6 @@ if TYPE_CHECKING:
     from retrieval.shop import Shop
 
 ROOT = Path(__file__).resolve().parent.parent
-HOME = "home"  # the group of tests that share the checkout's `.shoptalk`: its shop, its models and the vLLM that serves them
-
-
-@pytest.hookimpl(tryfirst=True)  # before the one that puts the groups into the names
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep in one worker what shares the checkout's `.shoptalk`, and otherwise the tests of one file."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            shared = item.get_closest_marker("model") or "default_shop" in getattr(item, "fixturenames", ())
-            item.add_marker(pytest.mark.xdist_group(HOME if shared else item.location[0]))
 
 
 @pytest.fixture(scope="session", autouse=True)
