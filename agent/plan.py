@@ -142,6 +142,17 @@ COULD_MEAN: dict[tuple[str, str], str] = {
     ): "cheap low price expens dear pric big large small most least size cost afford tin fanc budget sav huge mini "
     "giant jumbo best value econom money spend premium splurge top high buck dollar little bargain",
 }
+# And how something must differ from what was shown, where some word of the message could mean that.
+DIFFERS: dict[str, str] = {
+    "cheaper": "cheap cheep less low afford expens pric budget sav money cost broke break dear bargain econom value discount "
+    "under much wallet rich poor pay cent dollar buck deal spend steep tight rip thrift brand generic lot more robber",
+    "dearer": "dear expens pric better premium fanc nic upscale high top quality splurge luxur best good upgrade class step "
+    "treat money cost up cheap spend",
+    "bigger": "big large more huge famil bulk giant jumbo size xl mega most full max up double twice enough great last hold "
+    "ounc pack small tin little mini cute",
+    "smaller": "small little less mini tin size short half few single light trial compact down big large much travel lot pack "
+    "bad finish",
+}
 # Where a name stands for one end of those shown ("cheapest"), the message must point there: how a word of it begins.
 POINTS: dict[str, str] = {
     "cheapest": "cheap cheep inexpens low least less afford budget sav econom bargain cost wallet broke price value",
@@ -150,7 +161,7 @@ POINTS: dict[str, str] = {
     "smallest": "small tin mini little least less short few light",
 }
 # Tools whose query is the name of an item that the shopper said; what a search looks for may be inferred.
-NO_NAMES = ("goes", "with", "what", "that", "this", "one", "ones", "the", "them", "these", "those")
+NO_NAMES = ("goes", "with", "what", "that", "this", "one", "ones", "the", "them", "these", "those", "of", "list", "it")
 NAMING = ("similar_items", "goes_with", "lookup_catalog", "explain", "update_cart")
 FREE_TEXT = ("query", "brand", "size", "text")  # the other strings are words of the schema's own ("off_topic")
 
@@ -200,6 +211,10 @@ def check_call(call: ToolCall, *, message: str, said: Sequence[str]) -> tuple[To
             if stems is not None and not any(stem in message.lower() for stem in stems.split()):
                 del arguments[name]
                 dropped.append(name)
+    than = arguments.get("than")
+    if than is not None and not any(stem in message.lower() for stem in DIFFERS.get(str(than), "").split()):
+        del arguments["than"]
+        dropped.append("than")
     for name in ("having", "without"):
         words = arguments.get(name)
         if words is not None:
@@ -233,6 +248,8 @@ def _named_in(query: str, message: str) -> bool:
 
     >>> _named_in("cat food", "my kitty's foodd"), _named_in("deli turkey", "what goes with it"), _named_in("0.1", "at $0.01")
     (True, False, False)
+    >>> _named_in("2 of the list", "make it two of them"), _named_in("409", "some 409 please")
+    (False, True)
     """
     words = [word for word in re.findall(r"[^\W\d_]+", query.lower()) if word not in NO_NAMES]
     said = re.findall(r"[^\W_]+", message.lower())

@@ -609,6 +609,8 @@ def _own_words(turn: Turn, query: str) -> str | None:
     A small model writes "tampons" for "TP"; what tells a story ("grape juice on the carpet") names nothing whole.
     """
     catalog = turn.shop.catalog
+    if len([part for part in re.split(r"[,.;:!?]+", turn.message) if len(part.split()) > 1]) > 1:
+        return None  # what one clause names ("the stuff for hair, after shampoo") need not be what is wanted
     own = catalog.understand(turn.message)
     vague = any(word in ("something", "anything", "stuff") for word in own.asked.tokens)
     told = vague or own.asked.sentence or own.asked.head_end < len(own.asked.words)

@@ -299,3 +299,28 @@ def test_amounts_are_read_in_digits_and_words(text: str, said: set[float], unsai
 def test_amounts_of_any_text_can_be_read(text: str) -> None:
     """No text that a shopper can type breaks the reading."""
     assert all(amount >= 0 for amount in numbers_in(text))
+
+
+def test_a_difference_that_nobody_spoke_of_is_dropped() -> None:
+    """As in "similar to 1 but store brand", planned as dearer: a small model fills what it need not."""
+    call = ToolCall(name="similar_items", arguments={"position": 1, "than": "dearer"})
+    checked, dropped = check_call(call, message="anything similar to 1 but store brand", said=())
+    assert (dict(checked.arguments), dropped) == ({"position": 1}, ("than",))
+    for message in ("a better one", "something fancier than 1", "I can spend more"):
+        assert check_call(call, message=message, said=())[1] == (), message
+
+
+def test_the_bank_s_own_differences_pass() -> None:
+    """What is taught is not dropped at serving: all but typos of the words themselves."""
+    from finetune.phrasebook import load_phrases
+
+    plans = [(phrase, call) for phrase in load_phrases() for call in phrase.calls if call.arguments.get("than")]
+    lost = [
+        phrase.text
+        for phrase, call in plans
+        if "than"
+        in check_call(
+            ToolCall(name=call.name, arguments={"than": call.arguments["than"]}), message=phrase.text, said=()
+        )[1]
+    ]
+    assert len(plans) > 300 and len(lost) < 0.02 * len(plans), lost

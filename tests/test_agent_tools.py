@@ -177,6 +177,12 @@ def test_nothing_expensive_is_about_no_label(talk: Talk) -> None:
         assert not any("leave out" in sentence for sentence in told.sentences)
 
 
+def test_a_clause_that_names_something_whole_is_not_the_whole_message(talk: Talk) -> None:
+    """As in "the stuff for hair, after shampoo", planned as conditioner: shampoo was searched for."""
+    told = talk.say("you know what films need, next to the soda", call("search_catalog", query="popcorn"))
+    assert told.items == ["i02"]
+
+
 def test_an_ordinary_thing_needs_no_label_that_says_so(talk: Talk) -> None:
     """As in "just normal wheat bread": no label says "normal"."""
     told = talk.say("just normal milk", call("search_catalog", query="milk", having=["normal"]))
