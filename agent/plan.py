@@ -256,7 +256,7 @@ def _named_in(query: str, message: str) -> bool:
     return (
         not re.search(r"[^\W_]", query)
         or query.lower() in ("store brand", "name brand")  # said in many other ways
-        or (not words and re.search(rf"(?<![\d.]){re.escape(query.strip())}(?![\d.])", message) is not None)  # "409"
+        or (query.strip().isdigit() and query.strip() in re.findall(r"[\d.]+", message))  # "409" is a cleaner
         or any(word.startswith(stem) for stem in POINTS.get(query.lower(), "").split() for word in said)
         or any(word[:4] in message.lower() or get_close_matches(word, said, cutoff=0.7) for word in words)
     )

@@ -84,10 +84,10 @@ CLAUSES: Mapping[str, Sequence[str]] = {
     "store brand": ("from the store brand", "in the store brand", "of your own brand"),
     "name brand": ("from a name brand", "of a big name brand", "in a name brand"),
     "size": ("in its {value} size", "sized {value}", "that comes in {value}"),
-    "without": ("though nothing {value}", "just not {value}", "as long as it is not {value}"),
+    "without": ("though nothing {value}", "{value} is out of the question", "as long as it is not {value}"),
 }
 ANSWERS: Mapping[str, Sequence[str]] = {
-    "thing": ("that would be {thing}{said}", "{thing} would be the one{said}", "I would say {thing}{said}"),
+    "thing": ("it comes down to {thing}{said}", "{thing} would be the one{said}", "I would say {thing}{said}"),
     "max_price": ("{thing} {detail}", "let us say {detail}"),
     "tier": ("{thing} {detail}", "make it one {detail}"),
     "size": ("{thing} {detail}", "make it one {detail}"),
