@@ -98,12 +98,12 @@ def named(name: str, items: Sequence[Item]) -> list[Item]:
     >>> [item.item_id for item in named("the cheapest", [milk, tea])]
     ['2']
     """
-    words = [word for word in name.lower().replace(",", " ").split() if word not in FILLER]
-    if not words:
-        return []
     sort, rest = extreme(name)
     if sort is not None:
         return furthest(named(rest, items) if rest else items, sort)
+    words = rest.split()
+    if not words:
+        return []
     counts = [
         sum(contains(item.text, word) for word in words) + 0.5 * contains(item.title, words[-1]) for item in items
     ]

@@ -118,7 +118,7 @@ def read_plan(text: str, *, tools: Sequence[BaseTool], max_calls: int) -> list[T
     return unique
 
 
-# A filter that the shopper did not ask for hides what fits. So a search keeps these only where some word of the
+# A filter that the shopper did not ask for hides what fits. So a call keeps these only where some word of the
 # message could mean them: stems, wide on purpose (98 % of the phrase bank's own uses pass).
 COULD_MEAN: dict[tuple[str, str], str] = {
     (
@@ -141,18 +141,29 @@ COULD_MEAN: dict[tuple[str, str], str] = {
         "",
     ): "cheap low price expens dear pric big large small most least size cost afford tin fanc budget sav huge mini "
     "giant jumbo best value econom money spend premium splurge top high buck dollar little bargain",
-}
-# And how something must differ from what was shown, where some word of the message could mean that.
-DIFFERS: dict[str, str] = {
-    "cheaper": "cheap cheep less low afford expens pric budget sav money cost broke break dear bargain econom value discount "
+    (
+        "than",
+        "cheaper",
+    ): "cheap cheep less low afford expens pric budget sav money cost broke break dear bargain econom value discount "
     "under much wallet rich poor pay cent dollar buck deal spend steep tight rip thrift brand generic lot more robber",
-    "dearer": "dear expens pric better premium fanc nic upscale high top quality splurge luxur best good upgrade class step "
+    (
+        "than",
+        "dearer",
+    ): "dear expens pric better premium fanc nic upscale high top quality splurge luxur best good upgrade class step "
     "treat money cost up cheap spend",
-    "bigger": "big large more huge famil bulk giant jumbo size xl mega most full max up double twice enough great last hold "
+    (
+        "than",
+        "bigger",
+    ): "big large more huge famil bulk giant jumbo size xl mega most full max up double twice enough great last hold "
     "ounc pack small tin little mini cute",
-    "smaller": "small little less mini tin size short half few single light trial compact down big large much travel lot pack "
+    (
+        "than",
+        "smaller",
+    ): "small little less mini tin size short half few single light trial compact down big large much travel lot pack "
     "bad finish",
 }
+# Which of them each tool has.
+LICENSED: dict[str, tuple[str, ...]] = {"search_catalog": ("bought", "brand", "sort"), "similar_items": ("than",)}
 # Where a name stands for one end of those shown ("cheapest"), the message must point there: how a word of it begins.
 POINTS: dict[str, str] = {
     "cheapest": "cheap cheep inexpens low least less afford budget sav econom bargain cost wallet broke price value",
@@ -204,17 +215,12 @@ def check_call(call: ToolCall, *, message: str, said: Sequence[str]) -> tuple[To
     low, high = arguments.get("min_price"), arguments.get("max_price")
     if low is not None and high is not None and low > high:
         arguments["min_price"], arguments["max_price"] = high, low
-    if call.name == "search_catalog":
-        for name in ("bought", "brand", "sort"):
-            value = arguments.get(name)
-            stems = COULD_MEAN.get((name, str(value)), COULD_MEAN.get((name, ""))) if value is not None else None
-            if stems is not None and not any(stem in message.lower() for stem in stems.split()):
-                del arguments[name]
-                dropped.append(name)
-    than = arguments.get("than")
-    if than is not None and not any(stem in message.lower() for stem in DIFFERS.get(str(than), "").split()):
-        del arguments["than"]
-        dropped.append("than")
+    for name in LICENSED.get(call.name, ()):
+        value = arguments.get(name)
+        stems = COULD_MEAN.get((name, str(value)), COULD_MEAN.get((name, ""))) if value is not None else None
+        if stems is not None and not any(stem in message.lower() for stem in stems.split()):
+            del arguments[name]
+            dropped.append(name)
     for name in ("having", "without"):
         words = arguments.get(name)
         if words is not None:

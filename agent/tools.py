@@ -110,11 +110,10 @@ def search_catalog(
             wish = _with_word(turn, wish, word)
         elif word.lower() == "regular":
             notes.append("No label here says regular, so I left that out.")
-    if dear := [word for word in without or () if not DEAR.isdisjoint(word.lower().split())]:
-        sort = sort or "cheapest"
-    for word in without or ():
-        if word not in dear:
-            wish = _without_word(turn, wish, word, notes, queries=base.queries)
+    without, cheap = _not_dear(without)
+    sort = sort or cheap
+    for word in without:
+        wish = _without_word(turn, wish, word, notes, queries=base.queries)
     if size and not query:
         # "Half a gallon of milk" is no longer what is searched for once another size is wanted.
         bare = [turn.shop.catalog.understand(one).asked.text or one for one in base.queries]
@@ -149,10 +148,9 @@ def recommend(
     wish = Wish(max_price=max_price, bought=bought or "any", text_none=turn.unwanted(""))
     if brand:
         wish = _with_brand(turn, wish, brand, notes)
-    dear = [word for word in without or () if not DEAR.isdisjoint(word.lower().split())]
-    for word in without or ():
-        if word not in dear:
-            wish = _without_word(turn, wish, word, notes)
+    without, cheap = _not_dear(without)
+    for word in without:
+        wish = _without_word(turn, wish, word, notes)
     task = {"again": "again", "new": "new", None: "next_basket"}[bought]
     labels = {"again": "your usual shop", "new": "something new for you", None: "your next trip"}
     label = labels[bought]
@@ -161,7 +159,7 @@ def recommend(
         return _pooled(turn, Request(task="again", wish=wish, label=label), notes)
     if turn.user_id is None and bought is None:
         label = "a first trip"
-    request = Request(task=task, wish=wish, label=label, sort="cheapest" if dear else None)  # type: ignore[arg-type]
+    request = Request(task=task, wish=wish, label=label, sort=cheap)  # type: ignore[arg-type]
     return _pooled(turn, request, notes)
 
 
@@ -304,7 +302,8 @@ def explain(
     if not turn.shown:
         problem = Problem(text=NO_LIST, act="explain")
         return problem.text, problem
-    if extreme(query)[0] is not None and not extreme(query)[1]:
+    sort, rest = extreme(query)
+    if sort is not None and not rest:
         problem = Problem(text=WHICH, act="ask")
         return problem.text, problem
     hits = _meant(turn, query)
@@ -696,6 +695,16 @@ def _on_some_label(turn: Turn, wish: Wish, word: str, *, queries: Sequence[str])
     """Say whether anything that fits the wish so far has this word on its label."""
     wish = _with_word(turn, wish, word)
     return bool(turn.shop.catalog.search(list(queries), wish=wish, limit=1, bought=turn.bought))
+
+
+def _not_dear(without: Sequence[str] | None) -> tuple[list[str], Sort | None]:
+    """Part what must not be on the label from "nothing expensive", which orders a list instead.
+
+    >>> _not_dear(["nuts", "expensive ones"])
+    (['nuts'], 'cheapest')
+    """
+    kept = [word for word in without or () if DEAR.isdisjoint(word.lower().split())]
+    return kept, "cheapest" if len(kept) < len(without or ()) else None
 
 
 def _without_word(turn: Turn, wish: Wish, word: str, notes: list[str], *, queries: Sequence[str] = ()) -> Wish:

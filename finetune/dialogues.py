@@ -462,10 +462,9 @@ def _next_message(
         available.add("cart")
     if talk.memories:
         available.add("memory")
-    if (talk.shown or talk.options) and (before := _last_call(talk)) in LOOKS:
-        available.add(LOOKS[before])
-    if not talk.options:
-        available.discard("asked")
+    before = LOOKS.get(_last_call(talk), "")
+    if before and (talk.options if before == "asked" else talk.shown):
+        available.add(before)
     weights = {}
     for kind in book.kinds:
         fitting = [phrase for phrase in book.phrases[kind] if phrase.needs in available]
