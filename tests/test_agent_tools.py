@@ -179,7 +179,7 @@ def test_nothing_expensive_is_about_no_label(talk: Talk) -> None:
 
 def test_a_clause_that_names_something_whole_is_not_the_whole_message(talk: Talk) -> None:
     """As in "the stuff for hair, after shampoo", planned as conditioner: shampoo was searched for."""
-    told = talk.say("you know what films need, next to the soda", call("search_catalog", query="popcorn"))
+    told = talk.say("uh.. the thing you want for films, after soda", call("search_catalog", query="popcorn"))
     assert told.items == ["i02"]
 
 
