@@ -25,7 +25,7 @@ class Turn:
     `said` is everything the shopper typed in this talk, newest last; `shown` the list shown last, best first;
     `request` what it answered; `focus` the place in it of the item talked about last; `options` the answers offered,
     where the last reply was a question; `seen` every item id shown in this talk; `alone` says that the plan holds
-    this one search only, so that the whole message is about it.
+    this one search only, so that the whole message is about it; `wishes` are the queries of all its searches.
     """
 
     shop: Shop
@@ -41,6 +41,7 @@ class Turn:
     cart: tuple[tuple[str, int], ...] = ()
     memories: tuple[Memory, ...] = ()
     alone: bool = True
+    wishes: tuple[str, ...] = ()
 
     def bought(self, item_id: str) -> bool:
         """Say whether this shopper bought the item before."""

@@ -15,6 +15,7 @@ from langchain.tools import ToolRuntime, tool
 from langchain_core.tools import BaseTool
 from pydantic import Field
 
+from agent.company import settle
 from agent.context import Turn, extreme, furthest, named, narrow
 from agent.heard import bare_words
 from agent.outcome import CartEdit, Line, Looked, MemoryEdit, Outcome, Pool, Problem, Question, Request, Sort
@@ -81,7 +82,9 @@ def search_catalog(
         having = [*(having or ()), *claims]
     if query:
         query = (_own_words(turn, query) if turn.alone else None) or query
-        queries = _wordings(turn, query) if turn.alone else (query,)
+        settled = settle(turn, query)
+        query = settled or query
+        queries = _wordings(turn, query) if turn.alone and not settled else (query,)
         base = Request(
             task="search",
             wish=Wish(query=query, text_none=turn.unwanted(query), age_restricted=_asks_for_restricted(turn, query)),

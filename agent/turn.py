@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from threading import Thread
 from typing import Any, TypedDict
 
 from langchain.tools import ToolRuntime
@@ -117,13 +119,14 @@ def plan(work: Work, write: Write) -> None:
     if work.model is not None and limits.model_calls > 0:
         schema = plan_schema(TOOLS, max_calls=limits.tool_calls)
         try:
-            text = work.model.plan(
-                _prompt(work, ()),
-                schema=schema,
-                max_tokens=limits.plan_tokens,
-                seconds=work.left() * PLAN_SHARE,
-                usage=work.usage,
-            )
+            with _reading_ahead(work.turn):
+                text = work.model.plan(
+                    _prompt(work, ()),
+                    schema=schema,
+                    max_tokens=limits.plan_tokens,
+                    seconds=work.left() * PLAN_SHARE,
+                    usage=work.usage,
+                )
             work.calls = read_plan(text, tools=TOOLS, max_calls=limits.tool_calls)
             work.planned = True
             return
@@ -132,6 +135,25 @@ def plan(work: Work, write: Write) -> None:
     work.model_away = True
     write(Notice(text=MODEL_IS_AWAY))
     work.calls = [ToolCall(name="search_catalog", arguments={"query": _as_query(work.turn.message)})]
+
+
+@contextmanager
+def _reading_ahead(turn: Turn) -> Iterator[None]:
+    """Have the catalogue take the message's words to what they mean while the model plans; it remembers them.
+
+    Embedding them is most of a turn's own work, and a list can wait for the model and for this at once.
+    """
+
+    def read() -> None:
+        with suppress(Exception):  # whoever needs the meaning asks again, and hears what is wrong
+            turn.shop.catalog.understand(turn.message)
+
+    reader = Thread(target=read, name="reading-ahead", daemon=True)
+    reader.start()
+    try:
+        yield
+    finally:
+        reader.join()
 
 
 def _as_query(message: str) -> str:
@@ -144,7 +166,8 @@ def _as_query(message: str) -> str:
 def act(work: Work, write: Write) -> None:
     """Run the calls, rank what they found, show the list, and apply what changes cart and memory."""
     searches = sum(call.name in ("search_catalog", "recommend", "similar_items", "goes_with") for call in work.calls)
-    turn = replace(work.turn, alone=searches <= 1 and len(work.calls) == 1)
+    wishes = tuple(str(call.arguments.get("query") or "") for call in work.calls if call.name == "search_catalog")
+    turn = replace(work.turn, alone=searches <= 1 and len(work.calls) == 1, wishes=wishes)
     work.cart, work.memories = turn.cart, turn.memories
     calls = []
     for asked in work.calls[: turn.limits.tool_calls]:

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 # Share of each kind of message among those that fit at a point of a talk; a kind that is not named has weight 1.
 SHARES: Mapping[str, float] = {
     "search": 6,
-    "occasion": 9,
+    "occasion": 18,
     "max_price": 4,
     "min_price": 1,
     "between": 0.7,

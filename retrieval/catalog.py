@@ -308,6 +308,10 @@ class Catalog:
         found = stems(words)
         return bool(found) and found[-1] in self._heads
 
+    def calls(self, words: str) -> bool:
+        """Say whether some kind is called just that: "cake candles" is, "wipes" only end the names of several."""
+        return self._kinds.called(fold(words))
+
     def resolve_brand(self, text: str) -> tuple[str, str] | None:
         """Say which field and value a brand's name stands for: a brand tier, or one of the shop's brands.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -259,6 +259,13 @@ class History:
         if row is None:
             return np.zeros(0, np.int64)
         return self._postings[self._postings_start[row] : self._postings_start[row + 1]]
+
+    def trips_with_any(self, item_ids: Iterable[str]) -> NDArray[np.bool_]:
+        """Mark the trips that held at least one of the items: [trips]."""
+        held = np.zeros(len(self.basket_time), bool)
+        for item_id in item_ids:
+            held[self.trips_with(item_id)] = True
+        return held
 
     def pairs(self) -> tuple[Ints, Ints, Ints]:
         """Give every (user row, item row, trips) that occurs."""

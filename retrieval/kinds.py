@@ -155,6 +155,10 @@ class Kinds:
         """Say whether the name of any kind ends in the word: "ginger" is in one, but of ginger ale."""
         return max(self._named.get((word,), {}).values(), default=0.0) >= SURE
 
+    def called(self, name: tuple[str, ...]) -> bool:
+        """Say whether some kind bears just that name, as its own or as another one."""
+        return max(self._named.get(name, {}).values(), default=0.0) >= ALSO
+
     def bears(self, word: str) -> bool:
         """Say whether the word is in the name of any kind, by itself or among others."""
         return word in self._in_names

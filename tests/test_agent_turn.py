@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,25 @@ def test_a_turn_is_the_list_then_the_words_then_its_record(talk: Talk) -> None:
     assert [type(event) for event in told.events] == [Called, Listed, Said, Said, Finished]
     assert told.sentences == ["Here are 2 for shredded cheese.", "Shredded cheese (#1) costs $2."]
     assert told.sources == {"model"}
+
+
+def test_the_message_is_read_while_the_model_plans(talk: Talk) -> None:
+    """The embedder does not wait for the plan; what it read is there when the plan comes."""
+    words, catalog = "some shredded cheese for tonight", talk.assistant.shop.catalog
+    seen: list[bool] = []
+
+    def plan() -> str:
+        for _ in range(500):
+            if words in catalog._understood:
+                break
+            time.sleep(0.01)
+        seen.append(words in catalog._understood)
+        return planned(CHEESE)
+
+    talk.model.plans.append(plan)
+    events = list(talk.assistant.reply(words, session_id=talk.session))
+    assert seen == [True]
+    assert any(isinstance(event, Listed) for event in events)
 
 
 def test_the_list_is_given_before_the_model_is_asked_for_words(talk: Talk) -> None:

@@ -113,7 +113,7 @@ def test_the_usual_at_the_start_is_said_at_the_start(tmp_path: Path) -> None:
     """Promise: after a list "the usual" is the usual one of it, so what means the whole shop is learned before any."""
     first = {folded(phrase.text) for phrase in load_phrases() if phrase.needs == "start"}
     later = {folded(phrase.text) for phrase in load_phrases() if phrase.needs not in ("start", "nothing")}
-    _, conversations = made(tmp_path / "out.jsonl", count=12, branches=8, openers=150)
+    _, conversations = made(tmp_path / "out.jsonl", count=12, branches=8, openers=400)
     said = [
         (folded(message.content), any(before.items for before in one.messages[:at]))
         for one in conversations

@@ -77,9 +77,9 @@ def test_hostile_text_shows_as_text(text: str) -> None:
     assert text.partition(",")[0] in seen.text
 
 
-@given(st.text(min_size=1, max_size=60))
+@given(st.text(st.characters(codec="utf-8", exclude_characters=","), min_size=1, max_size=60))
 def test_no_text_whatever_changes_the_markup(text: str) -> None:
-    seen = Tags(everything(text.replace(",", "")))
+    seen = Tags(everything(text))
     assert (seen.tags, seen.attributes) == (HARMLESS.tags, HARMLESS.attributes)
 
 
