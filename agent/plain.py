@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -229,6 +230,29 @@ def detailed(looked: Looked) -> list[str]:
     if told:
         out.append((told[0][0].upper() + told[0][1:]) + ".")
     return out
+
+
+_SIZE_ASKED = re.compile(
+    r"\bhow (?:big|large|small|heavy|long)\b|\bhow (?:much|many)\b[^.?!]*\b(?:in|inside|come|comes|weighs?)\b|\b(?:what|which) size\b"
+    r"|\bsize\?|\bhow many (?:ounces|oz|pounds|lbs|sheets|rolls|pieces|count|loads|cans|bottles)\b|\bweigh"
+)
+
+
+def answered(message: str, looked: Looked, said: Sequence[str]) -> list[str]:
+    """Give the size of a looked-up item where the message asks for it and nothing said so far has it.
+
+    >>> milk = Recommendation(item=Item(item_id="1", title="Milk, 1 gallon", attributes={"size": "1 gallon"}), score=0, parts=())
+    >>> looked = Looked(kind="details", recommendations=(milk,), positions=(2,))
+    >>> answered("how big is it", looked, ["[2] is $3."]), answered("how much is it", looked, []), answered("how big", looked, ["1 gallon"])
+    (['[2] is 1 gallon.'], [], [])
+    """
+    if looked.kind != "details" or len(looked.recommendations) != 1 or not _SIZE_ASKED.search(message.lower()):
+        return []
+    attributes = looked.recommendations[0].item.attributes
+    size = str(attributes.get("shown_size", attributes.get("size", ""))).lower()
+    if not size:
+        return [f"No size is on record for {_named(looked, 0)}."]
+    return [] if any(size in sentence.lower() for sentence in said) else [f"{_named(looked, 0)} is {size}."]
 
 
 def compared(looked: Looked) -> list[str]:

@@ -36,6 +36,11 @@ WHICH = "Which one do you mean? Give me its number in the list."
 TOO_YOUNG = "That is age-restricted, so I can't offer it to somebody of your age."
 ASK_FOR_IT = "That is age-restricted, and shown only when you ask for it by name."
 ORDINARY = frozenset(["normal", "regular", "ordinary", "standard", "basic", "usual"])  # mostly on no label
+# What somebody must or must not eat, or holds by: shown only where the label says so.
+DIET = frozenset(
+    "organic natural healthy vegan vegetarian kosher halal decaf diet light lite low less reduced no non not without free sugarless"
+    " unsweetened unsalted unscented hypoallergenic nonfat skim whole raw safe".split()
+)
 AS_LIKELY = 0.8  # how well a kind must fit the words, beside the best, to be an answer that a question offers
 DEAR = frozenset(["expensive", "pricey", "costly", "overpriced"])  # "nothing expensive" is about no label
 FREE_OF = ("gluten", "wheat", "dairy", "lactose", "egg", "soy", "nut", "peanut", "sugar", "fat", "salt", "caffeine")
@@ -109,10 +114,10 @@ def search_catalog(
     if brand:
         wish = _with_brand(turn, wish, brand, notes)
     for word in having or ():
-        if word.lower() not in ORDINARY or _on_some_label(turn, wish, word, queries=base.queries):
+        if not _may_go(word, first=bool(query)) or _on_some_label(turn, wish, word, queries=base.queries):
             wish = _with_word(turn, wish, word)
-        elif word.lower() == "regular":
-            notes.append("No label here says regular, so I left that out.")
+        elif word.lower() not in ORDINARY or word.lower() == "regular":
+            notes.append(f"No label here says {word}, so I left that out.")
     without, cheap = _not_dear(without)
     sort = sort or cheap
     for word in without:
@@ -692,6 +697,19 @@ def _with_brand(turn: Turn, wish: Wish, brand: str, notes: list[str]) -> Wish:
 
 def _with_word(turn: Turn, wish: Wish, word: str) -> Wish:
     return replace(wish, text_all=tuple(dict.fromkeys((*wish.text_all, word))))
+
+
+def _may_go(word: str, *, first: bool) -> bool:
+    """Say whether a wish goes on without a word that no label has: a taste in a first wish, with a note, but no diet.
+
+    Ice cream is shown to who asks for vanilla where no label tells of tastes; bread is not to who must not eat gluten.
+    In a refinement the list is on the table already, and a word that no label has narrows it to nothing.
+
+    >>> [_may_go(word, first=True) for word in ("vanilla", "gluten free", "low-salt", "organic", "normal")]
+    [True, False, False, False, True]
+    """
+    parts = re.findall(r"[a-z]+", word.lower())
+    return word.lower() in ORDINARY or (first and DIET.isdisjoint(parts))
 
 
 def _on_some_label(turn: Turn, wish: Wish, word: str, *, queries: Sequence[str]) -> bool:

@@ -134,7 +134,7 @@ def plan(work: Work, write: Write) -> None:
             pass
     work.model_away = True
     write(Notice(text=MODEL_IS_AWAY))
-    work.calls = [ToolCall(name="search_catalog", arguments={"query": _as_query(work.turn.message)})]
+    work.calls = [_plain_search(work.turn.message)]
 
 
 @contextmanager
@@ -154,6 +154,14 @@ def _reading_ahead(turn: Turn) -> Iterator[None]:
         yield
     finally:
         reader.join()
+
+
+def _plain_search(message: str) -> ToolCall:
+    """Search for the message as it stands, within what it says in so many words: without a model, too, "under $3" holds."""
+    heard = hear(message)
+    bounds = {"max_price": heard.most, "min_price": heard.least, "brand": heard.tier}
+    kept = {name: value for name, value in bounds.items() if value is not None}
+    return ToolCall(name="search_catalog", arguments={"query": _as_query(message), **kept})
 
 
 def _as_query(message: str) -> str:
@@ -389,7 +397,7 @@ def nothing_fits(turn: Turn, pool: Pool) -> tuple[list[str], list[str]]:
 
 def answer(work: Work, write: Write) -> None:
     """Say what happened: code's own sentences first, then the model's, each checked before it is said."""
-    for sentence in code_sentences(work, write):
+    for sentence in dict.fromkeys(code_sentences(work, write)):
         _say(work, write, sentence, source="plain")
     if not work.new_list and work.looked is None:
         return
@@ -419,9 +427,21 @@ def answer(work: Work, write: Write) -> None:
                     work.replaced += 1
         except ModelFailure:
             write(Notice(text=MODEL_STOPPED))
-    if len(work.raw) == said_before:
-        for sentence in fallback:
-            _say(work, write, sentence, source="plain")
+    said = work.raw[said_before:]
+    left_out = _left_out(work, said)
+    more = [sentence for sentence in fallback if not said or any(place in sentence for place in left_out)]
+    if work.looked is not None:
+        more += plain.answered(work.turn.message, work.looked, [*said, *more])
+    for sentence in more:
+        _say(work, write, sentence, source="plain")
+
+
+def _left_out(work: Work, said: Sequence[str]) -> list[str]:
+    """List the places of compared items that no sentence names: a comparison of two is not told by one."""
+    if work.looked is None or work.looked.kind != "compare":
+        return []
+    places = [f"[{position}]" for position in work.looked.positions if position]
+    return [place for place in places if not any(place in sentence for sentence in said)]
 
 
 def phrased(work: Work) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -22,14 +23,14 @@ class Embedder:
     """Turn texts into unit vectors; the model is loaded at the first text and held open.
 
     Args:
-        threads: Cores to use.
+        threads: Cores to use; by default two, where this process may use two.
         kept: How many query vectors to remember (least recently used ones go).
     """
 
-    def __init__(self, *, threads: int = 2, kept: int = 4096) -> None:
+    def __init__(self, *, threads: int | None = None, kept: int = 4096) -> None:
         self.dim = DIM
         self.name = MODEL
-        self._threads = threads
+        self._threads = threads or min(2, len(os.sched_getaffinity(0)))
         self._kept = kept
         self._cache: OrderedDict[str, np.ndarray] = OrderedDict()
         self._model: Any = None

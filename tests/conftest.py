@@ -17,6 +17,24 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each of several workers cores of its own: threads of two workers on one core wait for each other."""
+    worker = getattr(config, "workerinput", None)
+    cores = sorted(os.sched_getaffinity(0))
+    if worker is not None and len(cores) > 1:
+        number, count = int(worker["workerid"].removeprefix("gw")), int(worker["workercount"])
+        os.sched_setaffinity(0, cores[number % len(cores) :: count])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together what shares a costly fixture: all that needs the one vLLM, which comes first, and every file."""
+    items.sort(key=lambda item: item.get_closest_marker("model") is None)
+    for item in items:
+        shared = "model" if item.get_closest_marker("model") else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(shared))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_settings_from_outside() -> Iterator[None]:
     """Run the suite as on a fresh machine: what a person has set for their own shop is put aside."""

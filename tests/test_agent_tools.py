@@ -189,6 +189,16 @@ def test_an_ordinary_thing_needs_no_label_that_says_so(talk: Talk) -> None:
     assert told.items[0] == "i08"
 
 
+def test_a_taste_that_no_label_tells_of_hides_no_shelf(talk: Talk) -> None:
+    """As in "ice cream, strawberry": nothing was shown, where no label in the shop tells of that taste."""
+    told = talk.say("soda, cherry please", call("search_catalog", query="soda", having=["cherry"]))
+    assert told.items == ["i00"]
+    assert told.sentences[0] == "No label here says cherry, so I left that out."
+    assert talk.say("vegan soda", call("search_catalog", query="soda", having=["vegan"])).items == []
+    assert talk.say("soda", call("search_catalog", query="soda")).items == ["i00"]
+    assert talk.say("cherry?", call("search_catalog", having=["cherry"])).items == []
+
+
 def test_a_refinement_keeps_the_wish(talk: Talk) -> None:
     """A bare "store brand" after a search is that search with one bound more, then with two."""
     talk.say("shredded cheese under $5", call("search_catalog", query="shredded cheese", max_price=5))

@@ -50,6 +50,54 @@ def test_the_message_is_read_while_the_model_plans(talk: Talk) -> None:
     assert any(isinstance(event, Listed) for event in events)
 
 
+@pytest.mark.parametrize(
+    ("message", "items"),
+    [
+        ("shredded cheese under $3", {"i06"}),
+        ("shredded cheese, at least 3 dollars", {"i07"}),
+        ("generic shredded cheese", {"i06"}),
+        ("shredded cheese", {"i06", "i07"}),
+    ],
+)
+def test_a_plain_search_keeps_to_what_was_said_plainly(talk: Talk, message: str, items: set[str]) -> None:
+    """As in "snacks under 3 dollars" while the model was slow: $3.49 was shown."""
+    talk.model.plans.append(ModelFailure("away"))
+    events = list(talk.assistant.reply(message, session_id=talk.session))
+    listed = [card for event in events if isinstance(event, Listed) for card in event.cards]
+    assert {card.recommendation.item.item_id for card in listed} == items
+
+
+def test_a_comparison_tells_of_every_item_compared(talk: Talk) -> None:
+    """As in "compare 1 and 2", answered with "Taco shells (#2) is store brand." alone."""
+    talk.say("shredded cheese", CHEESE, answer=GOOD)
+    both = call("lookup_catalog", positions=[1, 2])
+    told = talk.say("compare 1 and 2", both, answer="[1] costs $2.")
+    assert told.sentences == [
+        "Shredded cheese (#1) costs $2.",
+        "Shredded cheese (#1) is the cheapest at $2, $1.10 less than Shredded cheese (#2).",
+        "Shredded cheese (#2): 4 shoppers buy it.",
+    ]
+    assert len(talk.say("compare 1 and 2", both, answer="[1] costs $2. [2] costs $3.10.").sentences) == 2
+
+
+def test_a_question_for_the_size_is_answered(talk: Talk) -> None:
+    """As in "how big is it", answered with the price and how often it was bought."""
+    talk.say("shredded cheese", CHEESE, answer=GOOD)
+    look = call("lookup_catalog", positions=[1])
+    told = talk.say("how big is it", look, answer="[1] costs $2.")
+    assert told.sentences == ["Shredded cheese (#1) costs $2.", "Shredded cheese (#1) is 8 oz."]
+    assert talk.say("what does it cost", look, answer="[1] costs $2.").sentences == ["Shredded cheese (#1) costs $2."]
+
+
+def test_what_the_cart_comes_to_is_said_once(talk: Talk) -> None:
+    """As in "add it and show my cart": the total stood there twice."""
+    talk.say("shredded cheese", CHEESE, answer=GOOD)
+    told = talk.say(
+        "add 1, what's in it?", call("update_cart", action="add", positions=[1]), call("update_cart", action="show")
+    )
+    assert told.sentences.count("Your cart holds one item, $2 in all.") == 1
+
+
 def test_the_list_is_given_before_the_model_is_asked_for_words(talk: Talk) -> None:
     """Not one token of the answer is waited for."""
     talk.model.plans.append('{"calls":[{"tool":"search_catalog","query":"shredded cheese"}]}')
