@@ -42,8 +42,11 @@ def mend_call(call: ToolCall, heard: Heard, *, shown: int, focus: int | None, re
 
 
 def _bounds(arguments: Mapping[str, Any], heard: Heard, *, least: bool) -> dict[str, Any]:
-    """Turn a bound round that the message puts on the other side."""
+    """Turn a bound round that the message puts on the other side; cents taken for dollars are cents."""
     out = dict(arguments)
+    for name, said in (("max_price", heard.most), ("min_price", heard.least)):
+        if said is not None and out.get(name) == round(100 * said, 2):
+            out[name] = said
     if heard.least is not None and heard.most is None and out.get("max_price") == heard.least:
         amount = out.pop("max_price")
         if least:

@@ -103,6 +103,8 @@ def test_brand_tiers(message: str, tier: str | None) -> None:
         ("wine, at least 10 bucks", {"query": "wine", "max_price": 10.0}, {"query": "wine", "min_price": 10.0}),
         ("nothing over 2", {"min_price": 2.0}, {"max_price": 2.0}),
         ("over 2 under 4", {"min_price": 2.0, "max_price": 4.0}, {"min_price": 2.0, "max_price": 4.0}),
+        ("tea under 20 cents", {"query": "tea", "max_price": 20.0}, {"query": "tea", "max_price": 0.2}),
+        ("tea under 20 dollars", {"query": "tea", "max_price": 20.0}, {"query": "tea", "max_price": 20.0}),
         ("generic peanut butter", {"query": "peanut butter"}, {"query": "peanut butter"}),
         ("nuggets, frozen", {"query": "nuggets", "without": ["frozen"]}, {"query": "nuggets frozen"}),
         ("DRY", {"without": ["dry"]}, {"having": ["dry"]}),
