@@ -7,7 +7,7 @@ candles. Where neither tells one kind plainly apart, the word keeps all its mean
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,20 +46,25 @@ def _compound(turn: Turn, query: str) -> str | None:
 
 
 def _by_company(turn: Turn, query: str) -> str | None:
-    catalog = turn.shop.catalog
+    catalog, history = turn.shop.catalog, turn.shop.history
     focus = catalog.focus([query])
     if not focus or catalog.calls(query):
         return None
     kinds = _by_name(turn, focus)
-    anchors = _anchors(turn, query)
-    if len(kinds) < 2 or not anchors or kinds.keys() & anchors.keys():
+    if len(kinds) < 2:
         return None
-    beside = np.zeros(len(turn.shop.history.basket_time), bool)
-    for held in list(anchors.values())[:MOST_ANCHORS]:
-        beside |= turn.shop.history.trips_with_any(held)
-    lifts = sorted(((_lift(beside, turn.shop.history.trips_with_any(ids)), name) for name, ids in kinds.items()))
-    (second, _), (best, name) = lifts[-2], lifts[-1]
-    return name if best >= max(LEAST_LIFT, APART * second) else None
+    trips = {name: history.trips_with_any(ids) for name, ids in kinds.items()}
+    for anchors in _anchors(turn, query):
+        if not anchors or kinds.keys() & anchors.keys():
+            continue
+        beside = np.zeros(len(history.basket_time), bool)
+        for held in list(anchors.values())[:MOST_ANCHORS]:
+            beside |= history.trips_with_any(held)
+        lifts = sorted((_lift(beside, own), name) for name, own in trips.items())
+        (second, _), (best, name) = lifts[-2], lifts[-1]
+        if best >= max(LEAST_LIFT, APART * second):
+            return name
+    return None
 
 
 def _lift(beside: NDArray[np.bool_], own: NDArray[np.bool_]) -> float:
@@ -71,14 +76,19 @@ def _lift(beside: NDArray[np.bool_], own: NDArray[np.bool_]) -> float:
     return float(together / (by_chance + PSEUDO))
 
 
-def _anchors(turn: Turn, query: str) -> dict[str, list[str]]:
-    """Give what the query was said beside, by kind: the plan's other wishes, else the list on the table."""
+def _anchors(turn: Turn, query: str) -> Iterator[dict[str, list[str]]]:
+    """Give what the query was said beside, by kind, the nearest first.
+
+    That is the plan's other wishes, the other things that the message names, the list on the table, the cart.
+    """
     catalog = turn.shop.catalog
-    others = [ids for other in turn.wishes if other != query and (ids := catalog.focus([other]))]
-    if others:
-        return _by_name(turn, [item_id for ids in others for item_id in ids])
-    shown = _by_name(turn, [recommendation.item.item_id for recommendation in turn.shown])
-    return {name: list(kind.item_ids) for name in shown for kind in catalog.kinds(name, limit=1)}
+    wishes = [ids for other in turn.wishes if other != query and (ids := catalog.focus([other]))]
+    yield _by_name(turn, [item_id for ids in wishes for item_id in ids])
+    parts = [part for part in re.split(r"[,.;!?&+]|\b(?:and|or|plus|with)\b", turn.message.lower()) if part.strip()]
+    named = [catalog.focus([part]) for part in parts[:MOST_ANCHORS] if query.lower() not in part]
+    yield _by_name(turn, [item_id for ids in named if ids for item_id in ids])
+    for held in ([one.item.item_id for one in turn.shown], [item_id for item_id, _ in turn.cart]):
+        yield {name: list(kind.item_ids) for name in _by_name(turn, held) for kind in catalog.kinds(name, limit=1)}
 
 
 def _by_name(turn: Turn, item_ids: Sequence[str] | frozenset[str]) -> dict[str, list[str]]:

@@ -38,6 +38,8 @@ FORBIDDEN = re.compile(
             r"\boff\b|\bwell known\b|(?<!least )(?<!more )(?<!most )\bexpensive\b|\bits (lowest|cheapest|highest)\b",
             r"\b(less|lower|cheaper|more|higher|dearer)\b.*\bnow\b|\bnow\b.*\b(less|lower|cheaper|more|higher|dearer)\b",
             r"\bget (one|two|three|another)\b|\bbuy (one|two|three|\d)|\bmore for less\b|\b(more|less) in (it|them)\b",
+            # two facts in one: what an item matches was asked for now, and is not what was chosen before
+            r"\bmatch(es)?( for)? [^,.;:]*, which you\b",
             r"\bgives? (\w+ )?(more|less)\b|\bmade (for|in|by|of|from|with)\b|\b(match(es)?|fits?|suits?) (all|every)\b",
             # amounts are written with a "$"; a number after a price word would pass for one
             r"\b(dollars?|cents?)\b|\b(costs?|priced( at)?|pay|spend|comes? (to|at)|price is|for|at) \d+(\.\d+)?(?= *($|[.,;:!?]|you\b|and\b|each\b))",

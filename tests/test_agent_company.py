@@ -74,6 +74,18 @@ def test_a_word_means_what_goes_with_the_other_wishes_of_the_message(talk: Talk)
     assert set(told.items) == {"b", "d"}
 
 
+def test_a_word_means_what_goes_with_what_else_the_message_names(talk: Talk) -> None:
+    """As in "wipes, pampers or huggies", planned as wipes alone."""
+    assert talk.say("diapers. wipes, 2 packs", call("search_catalog", query="wipes")).items == ["b"]
+
+
+def test_a_word_means_what_goes_with_the_cart(talk: Talk) -> None:
+    talk.say("diapers", call("search_catalog", query="diapers"))
+    talk.say("add 1", call("update_cart", action="add", positions=[1]))
+    talk.say("tea", call("search_catalog", query="tea"))
+    assert talk.say("and wipes", call("search_catalog", query="wipes")).items == ["b"]
+
+
 def test_a_word_alone_keeps_all_its_meanings(talk: Talk) -> None:
     assert set(talk.say("wipes", call("search_catalog", query="wipes")).items) == {"b", "c"}
 

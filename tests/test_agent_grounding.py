@@ -493,7 +493,7 @@ MADE_UP: tuple[tuple[Callable[[Recommendation, Recommendation, Rows], bool], tup
         "Shoppers who buy [{a}] also buy [{b}].", "[{a}] goes with [{b}].", "[{a}] pairs with [{b}].", "[{a}] is in your cart.", "I put [{a}] in your cart.",
         "[{a}] is on its way.", "I bought [{a}] for you.", "You have [{a}] in the cart.", "[{a}] is sold out.", "[{a}] is the last one left.",
         "There is just one [{a}] left.", "[{a}] is new in the shop.", "[{a}] is under your $9.", "You asked for under $9.", "[{a}] matches pizza.",
-        "[{a}] matches all you said.", "[{a}] comes in a pack of 24.", "[{a}] holds 99 oz.", "[{a}] is 12 lb.", "[{a}] comes in two sizes.",
+        "[{a}] matches all you said.", "[{a}] is a match for [{b}], which you chose before.", "[{a}] comes in a pack of 24.", "[{a}] holds 99 oz.", "[{a}] is 12 lb.", "[{a}] comes in two sizes.",
         "You get two for one with [{a}].", "Buy one [{a}], get one.", "Buy two [{a}] and save.", "Here are 99 items.", "I looked at 99 items.",
         "No other shop has [{a}].", "[{a}] costs less than in other shops.", "[{a}] costs less here than in another shop.", "[{a}] is the best sold.",
         "[{a}] is sold most.", "[{a}] sells more than [{b}].", "[{a}] sold out last time.", "[{a}] is half off.", "[{a}] is 20 % less.", "[{a}] has less in it.",
