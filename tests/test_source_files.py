@@ -186,7 +186,7 @@ LOG_WANTED = "Expected user_id, item_id and timestamp (ISO 8601, or seconds sinc
         ("log.jsonl", b"{half\n", "Nothing in {} can be used. First problem, line 1: not JSON ({{half)."),
         ("log.jsonl", b"\n[1]\n", "Nothing in {} can be used. First problem, line 2: not a JSON object ([1])."),
         ("log.jsonl", b"[" * 100_000, "Nothing in {} can be used. First problem, line 1: not JSON ("),
-        ("log.jsonl.gz", gzip.compress(b""), "{} is empty. " + LOG_WANTED),
+        ("log.jsonl.gz", gzip.compress(b"", mtime=0), "{} is empty. " + LOG_WANTED),
         ("log.parquet", b"", "{} cannot be read as Parquet ("),
         ("log.parquet", b"PAR1 this is not Parquet PAR1", "{} cannot be read as Parquet ("),
         ("log.parquet", {"user_id": [], "item_id": [], "timestamp": []}, "{} is empty. " + LOG_WANTED),
