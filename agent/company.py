@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from agent.context import Turn
+from agent.plain import short_title
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,14 +55,11 @@ def _by_company(turn: Turn, query: str) -> str | None:
     kinds = _by_name(turn, focus)
     if len(kinds) < 2:
         return None
-    trips = {name: history.trips_with_any(ids) for name, ids in kinds.items()}
     for anchors in _anchors(turn, query):
         if not anchors or kinds.keys() & anchors.keys():
             continue
-        beside = np.zeros(len(history.basket_time), bool)
-        for held in list(anchors.values())[:MOST_ANCHORS]:
-            beside |= history.trips_with_any(held)
-        lifts = sorted((_lift(beside, own), name) for name, own in trips.items())
+        beside = history.trips_with_any(chain.from_iterable(list(anchors.values())[:MOST_ANCHORS]))
+        lifts = sorted((_lift(beside, history.trips_with_any(ids)), name) for name, ids in kinds.items())
         (second, _), (best, name) = lifts[-2], lifts[-1]
         if best >= max(LEAST_LIFT, APART * second):
             return name
@@ -94,5 +93,5 @@ def _anchors(turn: Turn, query: str) -> Iterator[dict[str, list[str]]]:
 def _by_name(turn: Turn, item_ids: Sequence[str] | frozenset[str]) -> dict[str, list[str]]:
     kinds: dict[str, list[str]] = {}
     for item_id in sorted(item_ids):
-        kinds.setdefault(turn.item(item_id).title.split(",")[0].lower(), []).append(item_id)
+        kinds.setdefault(short_title(turn.item(item_id)).lower(), []).append(item_id)
     return kinds

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from agent.plain import price_text, short_title
+from agent.plain import price_text, short_title, size_text
 from agent.plan import NUMBER_WORDS
 from retrieval.records import Recommendation
 from retrieval.wish import Wish, contains
@@ -526,7 +526,7 @@ def _numbers_hold(lower: str, rows: Sequence[Recommendation], spoken: Spoken, *,
                 return False
     for label in spoken.labels:
         rest = re.sub(rf"(^|\b(?:for|fits?|with) |: ){re.escape(label.lower())}", " ", rest)
-    texts = [f"{_own_text(row)} {_size_text(row)} {_other_text(row)}".lower() for row in rows]
+    texts = [f"{_own_text(row)} {size_text(row.item)} {_other_text(row)}".lower() for row in rows]
     return all(_number_stands(token, unit, texts, spoken, named=named) for token, unit in _tokens(rest))
 
 
@@ -595,11 +595,6 @@ def _own_text(row: Recommendation) -> str:
     item = row.item
     words = (word for fact in row.facts if fact.kind in OWN for word in fact.words)
     return " ".join([item.title, *item.categories, item.brand, *words])
-
-
-def _size_text(row: Recommendation) -> str:
-    attributes = row.item.attributes
-    return str(attributes.get("shown_size", attributes.get("size", "")))
 
 
 def _other_text(row: Recommendation) -> str:

@@ -80,6 +80,11 @@ def short_title(item: Item) -> str:
     return item.title.split(",")[0]
 
 
+def size_text(item: Item) -> str:
+    """Give the size that the shop's record states, as it is written there; "" where it states none."""
+    return str(item.attributes.get("shown_size", item.attributes.get("size", "")))
+
+
 def strongest(recommendation: Recommendation, *, limit: int) -> list[Fact]:
     """Choose the facts to tell: strongest part first, one a kind, none that only repeats the wish."""
     out: list[Fact] = []
@@ -248,8 +253,7 @@ def answered(message: str, looked: Looked, said: Sequence[str]) -> list[str]:
     """
     if looked.kind != "details" or len(looked.recommendations) != 1 or not _SIZE_ASKED.search(message.lower()):
         return []
-    attributes = looked.recommendations[0].item.attributes
-    size = str(attributes.get("shown_size", attributes.get("size", ""))).lower()
+    size = size_text(looked.recommendations[0].item).lower()
     if not size:
         return [f"No size is on record for {_named(looked, 0)}."]
     return [] if any(size in sentence.lower() for sentence in said) else [f"{_named(looked, 0)} is {size}."]

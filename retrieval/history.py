@@ -222,8 +222,7 @@ class History:
 
     def together_with(self, item_id: str, others: Sequence[str]) -> list[int]:
         """Count, for each of the others, the trips that held both."""
-        held = np.zeros(len(self.basket_time), bool)
-        held[self.trips_with(item_id)] = True
+        held = self.trips_with_any([item_id])
         return [int(np.count_nonzero(held[self.trips_with(other)])) for other in others]
 
     @property
