@@ -42,5 +42,5 @@ adapter: dialogues ## Train the LoRA adapter on them
 
 clean: ## Remove caches, the environment and what was prepared (memory and carts stay)
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	rm -rf .shoptalk/models .shoptalk/shop
+	rm -rf .shoptalk/models .shoptalk/shop .shoptalk/tests
 	find agent eval finetune retrieval tests ui -name __pycache__ -type d -prune -exec rm -rf {} +

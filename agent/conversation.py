@@ -52,7 +52,10 @@ class Conversation:
 
 
 def to_json(conversation: Conversation) -> dict[str, Any]:
-    """Turn a conversation into the JSON object of `formats.md` §2, leaving empty fields out."""
+    """Turn a conversation into the JSON object of `formats.md` §2, leaving empty fields out.
+
+    An assistant message always has `items`, `tool_calls`, `evidence` and `usage`, so that a reader need not ask for them.
+    """
     out: dict[str, Any] = {"conversation_id": conversation.conversation_id}
     if conversation.user_id is not None:
         out["user_id"] = conversation.user_id
@@ -64,9 +67,10 @@ def to_json(conversation: Conversation) -> dict[str, Any]:
 
 def _message_to_json(message: Message) -> dict[str, Any]:
     out: dict[str, Any] = {"role": message.role, "content": message.content}
-    if message.items:
+    told = message.role == "assistant"
+    if told or message.items:
         out["items"] = list(message.items)
-    if message.tool_calls:
+    if told or message.tool_calls:
         out["tool_calls"] = [
             {"type": "function", "function": {"name": call.name, "arguments": dict(call.arguments)}}
             for call in message.tool_calls
@@ -74,7 +78,7 @@ def _message_to_json(message: Message) -> dict[str, Any]:
     if message.acts:
         out["acts"] = list(message.acts)
     for name in ("evidence", "usage"):
-        if getattr(message, name):
+        if told or getattr(message, name):
             out[name] = dict(getattr(message, name))
     if message.expect is not None:
         out["expect"] = dict(message.expect)

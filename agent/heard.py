@@ -97,6 +97,14 @@ _ONE_THING = re.compile(
     r"(?: (?:in|to|into|on|please|pls|then|for me|my|the|a|cart|basket|bag|one|now|thanks|thx|ty))*[.!]*$"
 )
 _REFUSES = re.compile(r"(?:\b(?:no|not|without|w/o|minus|except)|n't want)\s+(?:the |any |a |an )?([\w-]+(?: [\w-]+)?)")
+_FORGETS = re.compile(
+    r"^(?:(?:ok(?:ay)?|oh|and|also|now|actually|please|pls|can you|could you|just) ){0,3}(?:forget|erase|delete)(?: about)?"
+    r"(?: (?P<what>[^.,;:!?]{3,50}))[.!?]*$"
+)
+_NAMED = re.compile(
+    r"\b(?!(?:the|that|this|those|what|about|said|told|likes?d?|love|hate|things?|you|know|our|his|her|them|all|everything|and|for"
+    r"|not|with|from|have|having|want|buy|don't|dont)\b)[^\W_]{3,}\b"
+)
 _FILLER = frozenset(
     "a an the some please pls plz need want with i we get me for of and in only tho though then ok okay one ones kind type just"
     " maybe it make have".split()
@@ -109,7 +117,8 @@ class Heard:
 
     `most` and `least` are amounts in dollars; `tier` is the brand tier wanted ("store brand", "name brand"); `places` are
     those in the list, in the order said, `LAST` for the last; `one_thing` says that it only takes up "it" or "that"; `words`
-    are all its words but for those that say nothing ("some", "please"), `refused` those right after a "no" or "not".
+    are all its words but for those that say nothing ("some", "please"), `refused` those right after a "no" or "not";
+    `forgets` are the words of what it asks to be forgotten, where it asks for nothing else.
     """
 
     most: float | None = None
@@ -119,6 +128,7 @@ class Heard:
     one_thing: bool = False
     words: frozenset[str] = frozenset()
     refused: frozenset[str] = frozenset()
+    forgets: tuple[str, ...] = ()
 
 
 def hear(message: str) -> Heard:
@@ -141,6 +151,7 @@ def hear(message: str) -> Heard:
         one_thing=bool(_ONE_THING.match(text)),
         words=bare_words(text),
         refused=frozenset(word for found in _REFUSES.finditer(text) for word in re.findall(r"[^\W_]+", found[1])),
+        forgets=tuple(_NAMED.findall(found["what"])) if (found := _FORGETS.match(text)) else (),
     )
 
 

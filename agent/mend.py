@@ -2,19 +2,29 @@
 
 The model reads the message and chooses the tool and its arguments; nothing is added here that it did not propose. But
 where it proposed "at most $10" and the message says "at least ten bucks" (`agent.heard`), the words count. A plan of
-several calls is left as it is: it is not plain then which of them the words are about.
+several calls is left as it is: it is not plain then which of them the words are about. One wish is carried out whatever
+was planned: what is remembered belongs to the shopper, so "forget the peanuts" forgets a remembered "peanuts".
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent.conversation import ToolCall
 from agent.heard import LAST, Heard, bare_words
+from retrieval.wish import contains
 
 
-def mend_call(call: ToolCall, heard: Heard, *, shown: int, focus: int | None, refused: bool = False) -> ToolCall:
+def mend_call(
+    call: ToolCall,
+    heard: Heard,
+    *,
+    shown: int,
+    focus: int | None,
+    refused: bool = False,
+    memories: Sequence[str] = (),
+) -> ToolCall:
     """Give the call with what the message plainly says otherwise put right.
 
     Args:
@@ -23,10 +33,14 @@ def mend_call(call: ToolCall, heard: Heard, *, shown: int, focus: int | None, re
         shown: How many items the last list has.
         focus: The place of the item that was talked about last, if any.
         refused: Whether the wish on the table keeps something out already, so that a bare word may add to that.
+        memories: What is remembered of the shopper.
 
     >>> mend_call(ToolCall(name="search_catalog", arguments={"query": "gin", "max_price": 10.0}), Heard(least=10.0), shown=0, focus=None)
     ToolCall(name='search_catalog', arguments={'query': 'gin', 'min_price': 10.0})
     """
+    forgotten = next((word for word in heard.forgets if any(contains(memory, word) for memory in memories)), None)
+    if forgotten and (call.name != "forget" or call.arguments.get("text") in ("all", "everything")):
+        return ToolCall(name="forget", arguments={"text": forgotten})
     arguments = dict(call.arguments)
     if call.name in ("search_catalog", "recommend"):
         arguments = _bounds(arguments, heard, least=call.name == "search_catalog")

@@ -157,13 +157,23 @@ COULD_MEAN: dict[tuple[str, str], str] = {
     ): "big large more huge famil bulk giant jumbo size xl mega most full max up double twice enough great last hold "
     "ounc pack small tin little mini cute",
     (
+        "text",
+        "all",
+    ): "forg frget eras delet wip know knew rem memor data histor prof stor sav note every all learn about reset record start "
+    "file keep told never slate",
+    (
         "than",
         "smaller",
     ): "small little less mini tin size short half few single light trial compact down big large much travel lot pack "
     "bad finish",
 }
+COULD_MEAN[("text", "everything")] = COULD_MEAN[("text", "all")]
 # Which of them each tool has.
-LICENSED: dict[str, tuple[str, ...]] = {"search_catalog": ("bought", "brand", "sort"), "similar_items": ("than",)}
+LICENSED: dict[str, tuple[str, ...]] = {
+    "search_catalog": ("bought", "brand", "sort"),
+    "similar_items": ("than",),
+    "forget": ("text",),
+}
 # Where a name stands for one end of those shown ("cheapest"), the message must point there: how a word of it begins.
 POINTS: dict[str, str] = {
     "cheapest": "cheap cheep inexpens low least less afford budget sav econom bargain cost wallet broke price value",

@@ -78,6 +78,8 @@ def search_catalog(
     turn: Turn = runtime.context
     notes: list[str] = []
     near: list[str] = []
+    if not query and turn.alone:
+        query = _named_anew(turn, said=[*(having or ()), *(without or ())])
     if query:
         query = _option(turn, query) or query
         if qualifier := _qualifier(turn, query):
@@ -352,11 +354,15 @@ def update_cart(
     if action in ("show", "clear"):
         return action, CartEdit(action=action)
     in_cart = [turn.item(item_id) for item_id, _ in turn.cart if item_id in turn.shop.catalog.items]
+    spared: list[Item] = []
     if action == "remove" and query and not positions:
         items = named(query, in_cart)
         if not items:
             missing = Problem(text=f"There is no {query} in your cart.", act="cart")
             return missing.text, missing
+        if _one_of_several(turn.message, query):
+            *spared, last = items  # "take the milk out again": the milk that was put in last
+            items = [last]
     else:
         by_cart_line = action == "remove" and not turn.shown and bool(in_cart)
         kept, problem = _shown_at(turn, [] if by_cart_line else positions or [], act="cart")
@@ -395,7 +401,9 @@ def update_cart(
             return missing.text, missing
     # Removing without a number takes all of an item out; 0 stands for all.
     edit = CartEdit(
-        action=action, items=tuple((item.item_id, quantity or (1 if action == "add" else 0)) for item in items)
+        action=action,
+        items=tuple((item.item_id, quantity or (1 if action == "add" else 0)) for item in items),
+        spared=tuple(item.item_id for item in spared),
     )
     return action, edit
 
@@ -613,9 +621,14 @@ def _wordings(turn: Turn, query: str) -> tuple[str, str]:
 def _own_words(turn: Turn, query: str) -> str | None:
     """Give the shopper's own words where they plainly name a thing, every word of them, and the query names another.
 
-    A small model writes "tampons" for "TP"; what tells a story ("grape juice on the carpet") names nothing whole.
+    A small model writes "tampons" for "TP"; what tells a story ("grape juice on the carpet") names nothing whole. Where
+    no word of a query was said and it finds nothing ("smoking" for "a pack of smokes"), what the message names is meant.
     """
     catalog = turn.shop.catalog
+    if not any(contains(turn.message, word) for word in query.split()) and (meant := catalog.focus([turn.message])):
+        found = catalog.search([query], wish=Wish(query=query, age_restricted=True), limit=1)
+        if not found:
+            return turn.message
     if len([part for part in re.split(r"[,.;:!?]+", turn.message) if len(part.split()) > 1]) > 1:
         return None  # what one clause names ("the stuff for hair, after shampoo") need not be what is wanted
     own = catalog.understand(turn.message)
@@ -625,6 +638,25 @@ def _own_words(turn: Turn, query: str) -> str | None:
         return None
     meant, asked = catalog.focus([turn.message]), catalog.focus([query])
     return own.asked.text if meant and (asked is None or meant.isdisjoint(asked)) else None
+
+
+def _named_anew(turn: Turn, *, said: Sequence[str]) -> str | None:
+    """Give the other thing that a message starts with, where only bounds were planned: "cheese for tacos, store brand" after tacos.
+
+    `said` are the words that the plan takes for some of the list on the table ("with nuts", after ice cream).
+    """
+    held, catalog = turn.request, turn.shop.catalog
+    if held is None or turn.options:
+        return None
+    head = re.split(r"[,.;:!?]|\bfor\b|\bunder\b", turn.message.lower())[0]
+    thing = re.sub(
+        r"^(?:(?:and|ok(?:ay)?|now|then|also|some|next|i need|i want|find|show me|please)\s+)+", "", head
+    ).strip()
+    if not catalog.calls(thing) or any(contains(thing, word) for word in said):
+        return None
+    other, now = catalog.focus([thing]), catalog.focus(held.queries) or frozenset()
+    shown = {one.item.item_id for one in turn.shown}
+    return thing if other and other.isdisjoint(now | shown) else None
 
 
 def _claims(query: str) -> tuple[str, list[str]]:
@@ -790,6 +822,17 @@ def _by_size(turn: Turn, anchor: Item, than: str) -> frozenset[str]:
         if other.amount > own.amount * 1.02 if than == "bigger" else other.amount < own.amount * 0.98:
             kept.add(candidate.item_id)
     return frozenset(kept)
+
+
+def _one_of_several(message: str, name: str) -> bool:
+    """Say whether a name in a message means one thing, and not all that are called so.
+
+    >>> _one_of_several("take the milk out", "milk"), _one_of_several("no apples", "apples"), _one_of_several("drop both milks", "milk")
+    (True, False, False)
+    """
+    last = name.lower().split()[-1:] or [""]
+    plural = re.search(rf"\b{re.escape(last[0])}e?s\b|\b(?:all|both|every\w*|any|each|two|three)\b|\d", message.lower())
+    return plural is None and (not last[0].endswith("s") or last[0].endswith("ss"))
 
 
 def _shown_at(turn: Turn, positions: list[int], *, act: str) -> tuple[list[int], Problem | None]:

@@ -179,17 +179,16 @@ def act(work: Work, write: Write) -> None:
     work.cart, work.memories = turn.cart, turn.memories
     calls = []
     for asked in work.calls[: turn.limits.tool_calls]:
-        call = _typed(asked)
+        call = typed = _typed(asked)
         if call is not None and work.planned:
-            right = _put_right(call, turn, alone=len(work.calls) == 1)
-            work.mended += right != call
-            call = _typed(right)
+            call = _typed(_put_right(call, turn, alone=len(work.calls) == 1))
         if call is None:
             # A server that does not keep to the schema: the call is refused, the talk goes on.
             call, summary = ToolCall(name=asked.name), "refused"
             outcome: Outcome = Problem(text="I did not get that. Could you say it another way?", act="ask")
         else:
             outcome, summary = _run(call, turn)
+            work.mended += work.planned and (call != typed or _read_otherwise(call, outcome, turn))
         if isinstance(outcome, Problem) and any(isinstance(one, Problem) for one in work.outcomes):
             continue
         calls.append(call)
@@ -204,6 +203,14 @@ def act(work: Work, write: Write) -> None:
     work.rows = _rows(work)
 
 
+def _read_otherwise(call: ToolCall, outcome: Outcome, turn: Turn) -> bool:
+    """Say whether a search looks for something else than its plan says: the tool read the message's own words instead."""
+    if call.name != "search_catalog" or not isinstance(outcome, Pool):
+        return False
+    held = turn.request.wish.query if turn.request is not None else outcome.request.wish.query
+    return outcome.request.wish.query != call.arguments.get("query", held)
+
+
 def _put_right(call: ToolCall, turn: Turn, *, alone: bool) -> ToolCall:
     """Take out of a planned call what was never said and, where it is the plan's only one, put in what plainly was."""
     checked = check_call(call, message=turn.message, said=turn.said)[0]
@@ -215,6 +222,7 @@ def _put_right(call: ToolCall, turn: Turn, *, alone: bool) -> ToolCall:
         shown=len(turn.shown),
         focus=turn.focus,
         refused=turn.request is not None and bool(turn.request.wish.text_none or turn.request.wish.not_attributes),
+        memories=[memory.text for memory in turn.memories],
     )
     return mended if _typed(mended) else checked
 
@@ -636,6 +644,8 @@ def _cart_sentences(work: Work, edit: CartEdit, before: Cart, after: Cart) -> li
     out = []
     if names:
         out.append(f"{'Added' if edit.action == 'add' else 'Took out'} {names}.")
+    if left := [(items[item_id].title, 1) for item_id in edit.spared if item_id in items]:
+        out.append(f"{_counted(left)} {'stay' if len(left) > 1 else 'stays'} in.")
     if edit.action == "add" and any(item_id not in now for item_id, _ in edit.items):
         out.append(f"The cart is full at {limits.cart_items} items, so not everything went in.")
     elif edit.action == "add" and any(moved[item_id] < quantity for item_id, quantity in edit.items):

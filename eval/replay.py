@@ -19,6 +19,7 @@ from eval.expectations import problems
 from retrieval.records import Item, ShopError
 
 History = Literal["live", "given"]
+NO_CALLS = {"llm_calls": 0, "prompt_tokens": 0, "completion_tokens": 0}  # of a turn that never came to the model
 AWAY_IN_A_ROW = 3  # conversations answered without the model, one after the other, before the run stops
 
 
@@ -277,11 +278,13 @@ def hold_turn(message: Message, *, assistant: Talker, session: str, shown: tuple
         error = "the turn ended without a reply"
     if error or finished is None:
         reply = Message(
-            role="assistant", evidence={"error": error, "previous": list(shown)}, usage={"turn_seconds": seconds}
+            role="assistant",
+            evidence={"error": error, "previous": list(shown)},
+            usage={**NO_CALLS, "turn_seconds": seconds},
         )
         return [message, reply]
     reply = finished.reply
-    usage = {**reply.usage, "turn_seconds": round(seconds, 4)}
+    usage = {**NO_CALLS, **reply.usage, "turn_seconds": round(seconds, 4)}
     usage.pop("first_list_seconds", None)
     if first_list is not None:
         usage["first_list_seconds"] = round(first_list, 4)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from retrieval.shop import Shop
 
 ROOT = Path(__file__).resolve().parent.parent
+HOME = ROOT / ".shoptalk" / "tests"  # kept between runs, and apart from the shop and the model of whoever runs them
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -51,15 +52,15 @@ def no_settings_from_outside() -> Iterator[None]:
 def vllm_server() -> Iterator[LocalVllm]:
     """Serve what `make chat` serves on a CPU: the base with the default adapter merged in, or the bare base.
 
-    Started once for the whole run (half a minute and more). The model folders are those of the checkout's
-    `.shoptalk`, made where they are missing.
+    Started once for the whole run (half a minute and more). The model folders are kept under `HOME`, made where they
+    are missing.
     """
     from agent.local_vllm import start_vllm
     from ui.model_service import SERVED_NAME, prepare_model
     from ui.settings import read_settings
 
-    served = prepare_model(read_settings({}, home=ROOT / ".shoptalk", serve="merged"))
-    log = ROOT / ".shoptalk" / "models" / "vllm-tests.log"  # beside its caches, which make the next start quicker
+    served = prepare_model(read_settings({}, home=HOME, serve="merged"))
+    log = HOME / "models" / "vllm-tests.log"  # beside its caches, which make the next start quicker
     with start_vllm(served.folder, served_name=SERVED_NAME, log=log, gpu=served.gpu) as server:
         yield server
 
@@ -87,13 +88,13 @@ def small_shop(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> 
 
 @pytest.fixture(scope="session")
 def default_shop(embedder: Embedder) -> Iterator[Shop]:
-    """Open the default shop of the checkout's `.shoptalk`, prepared there (a minute or more) where it is not."""
+    """Open the default shop, prepared under `HOME` (a minute or more) where it is not there yet."""
     from retrieval.prepare import prepare
     from retrieval.shop import Shop
     from retrieval.source_completejourney import read_completejourney
     from ui.settings import read_settings
 
-    folder = read_settings({}, home=ROOT / ".shoptalk").shop_folder
+    folder = read_settings({}, home=HOME).shop_folder
     prepare(read_completejourney(), shop=folder, embedder=embedder)
     with Shop.open(folder, embedder=embedder) as shop:
         yield shop

@@ -208,6 +208,22 @@ def test_a_refinement_keeps_the_wish(talk: Talk) -> None:
     assert last.sentences[0] == "Nothing in this shop fits shredded cheese (under $5, store brand, without pizza)."
 
 
+def test_another_thing_that_a_message_starts_with_is_no_refinement(talk: Talk) -> None:
+    """ "Cheese for tacos, store brand", said after tacos were searched for, was planned as tacos of the store brand."""
+    talk.say("steak sauce", call("search_catalog", query="steak sauce"))
+    assert talk.say("popcorn for the sauce, store brand", call("search_catalog", brand="store brand")).items == ["i02"]
+    talk.say("shredded cheese", call("search_catalog", query="shredded cheese"))
+    for said in ("store brand", "shredded cheese, store brand", "the popcorn one, store brand"):
+        told = talk.say(said, call("search_catalog", brand="store brand"))
+        assert told.items == ["i06"], said
+
+
+def test_a_word_that_nobody_said_gives_way_to_what_the_message_names(talk: Talk) -> None:
+    """ "Pack of smokes" was planned as a search for "smoking", which finds nothing; what was said stays what is searched for."""
+    assert talk.say("a crate of beer", call("search_catalog", query="zorbing")).items == ["i11"]
+    assert talk.say("no beer but zorbing", call("search_catalog", query="zorbing")).items == []
+
+
 def test_past_purchases_and_their_absence_are_wishes_too(talk: Talk) -> None:
     """What was bought before and what never was: the history decides, not the model."""
     both = {"i06", "i07"}
@@ -697,6 +713,25 @@ def test_what_is_not_in_the_cart_is_not_taken_out(talk: Talk) -> None:
     assert talk.cart == cart
 
 
+@pytest.mark.parametrize(
+    ("message", "query", "left", "said"),
+    [
+        ("take the cheese out again", "cheese", (("i06", 1),), "Shredded cheese, 8 oz, store brand stays in."),
+        ("drop all the cheese", "cheese", (), "Your cart is empty."),
+        ("no cheeses", "cheeses", (), "Your cart is empty."),
+        ("drop the 8 oz cheese", "cheese 8 oz", (), "Your cart is empty."),
+    ],
+)
+def test_a_name_for_one_thing_takes_out_what_was_put_in_last(
+    talk: Talk, message: str, query: str, left: tuple[tuple[str, int], ...], said: str
+) -> None:
+    """Two milks were lost to "take the milk out again", said right after one of them went in."""
+    talk.store.set_cart("u0", [("i06", 1), ("i07", 1)])
+    told = talk.say(message, call("update_cart", action="remove", query=query))
+    assert talk.cart == left
+    assert told.sentences[1] == said
+
+
 def test_lines_of_the_cart_are_counted_where_there_is_no_list(tmp_path: Path) -> None:
     """As when a new talk begins with "drop number 2", and the cart of the last one is on the screen."""
     talk = Talk(tmp_path, user_id="u0")
@@ -834,6 +869,28 @@ def test_forgetting_erases_what_is_named_and_nothing_else(talk: Talk) -> None:
     assert talk.say("forget fish", call("forget", text="fish")).sentences == ["I had nothing remembered about fish."]
     assert talk.memory == [("like", other)]
     assert talk.say("forget all", call("forget", text="all")).sentences == ["Forgotten, all of it."]
+    assert talk.memory == []
+
+
+def test_what_is_asked_to_be_forgotten_is_forgotten_whatever_was_planned(talk: Talk) -> None:
+    """Late in a talk "forget the peanuts" was planned as a search; "forget that I like X" as the end of all memory."""
+    for kind, text in (("avoid", "peanuts"), ("like", "cheese"), ("note", "I have a cat")):
+        talk.store.remember("u0", kind=kind, text=text)
+    told = talk.say("forget the peanuts", call("search_catalog", query="milk"))
+    assert (told.sentences, told.reply.acts) == (["Forgotten: peanuts."], ("forget",))
+    talk.say("forget that i like cheese", call("forget", text="all"))
+    assert talk.memory == [("note", "I have a cat")]
+    assert talk.say("forget the soda, show me milk", call("search_catalog", query="milk")).reply.acts == ("recommend",)
+
+
+def test_all_is_forgotten_only_where_the_message_speaks_of_memory(talk: Talk) -> None:
+    """ "Clear it", said of the cart, was planned as the end of all memory."""
+    talk.store.remember("u0", kind="like", text="cheese")
+    for said in ("clear it", "empty it"):
+        told = talk.say(said, call("forget", text="all"))
+        assert told.sentences == ["What should I forget? Name it, or say everything."]
+    assert talk.memory == [("like", "cheese")]
+    talk.say("clean slate please", call("forget", text="all"))
     assert talk.memory == []
 
 

@@ -174,9 +174,9 @@ def test_a_folder_that_cannot_be_written_is_an_error_for_people(base: Path, tmp_
 def test_the_default_base_is_converted_once_and_talks_in_its_template(tmp_path_factory: pytest.TempPathFactory) -> None:
     from transformers import AutoTokenizer
 
-    from tests.conftest import ROOT
+    from tests.conftest import HOME
 
-    folder = base_model.prepare_base_model(ROOT / ".shoptalk" / "models" / "base")
+    folder = base_model.prepare_base_model(HOME / "models" / "base")
     assert model_folder_problem(folder) is None
     assert base_model.base_name(folder) == base_model.DEFAULT_BASE_NAME
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)

@@ -95,7 +95,8 @@ def test_the_record_holds_figures_targets_and_on_what(tmp_path: Path, capsys: py
         output=tmp_path / "out",
         set_path=write_set(tmp_path, ["soda", "cat"], ["beef"]),
         open_assistant=open_assistant,
-        config={"model": "parrot"},
+        open_without_model=open_assistant,
+        describe=lambda assistant: {"model": type(assistant).__name__},
     )
     written = json.loads((tmp_path / "out" / "bench.json").read_text(encoding="utf-8"))
     assert written == json.loads(json.dumps(record))
@@ -103,6 +104,10 @@ def test_the_record_holds_figures_targets_and_on_what(tmp_path: Path, capsys: py
     values = {target["figure"]: target["value"] for target in written["targets"]}
     assert values["prepare_seconds"] is None
     assert values["llm_calls_max"] == 1
+    assert values["no_model_turn_seconds_p95"] is not None
+    kept = json.loads((tmp_path / "out" / "replay" / "results.json").read_text(encoding="utf-8"))
+    assert record["config"] == kept["config"] and kept["config"]["model"] == "Parrot", "whose figures these are"
+    assert record["figures"]["llm_calls_per_turn"] == kept["results"]["llm_calls_per_turn"]
     assert (values["errors"], values["off_catalogue_items"]) == (0, 0)
     assert record["figures"]["turns"] == 3, "all of the set where no number is named"
     assert values["system_peak_gib"] > 0

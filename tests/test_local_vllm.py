@@ -34,10 +34,10 @@ from agent.plan import plan_schema
 from agent.prompt import chat_messages
 from agent.tools import TOOLS
 from retrieval.records import ShopError
+from tests.conftest import HOME
 from ui.model_service import prepare_model
 from ui.settings import read_settings
 
-ROOT = Path(__file__).parents[1]
 FAKE = Path(__file__).with_name("fake_vllm.py")
 
 
@@ -256,7 +256,7 @@ def test_the_real_server_keeps_to_a_schema_of_two_tools(vllm_server: LocalVllm) 
 @pytest.mark.slow
 def test_the_adapter_by_name_says_what_the_merged_one_says(vllm_server: LocalVllm) -> None:
     """Both ways of serving are real: the same plan from either, and the bare base beside it plans another."""
-    served = prepare_model(read_settings({}, home=ROOT / ".shoptalk", serve="lora"))
+    served = prepare_model(read_settings({}, home=HOME, serve="lora"))
     assert served.adapter is not None
     folder = served.folder.parent
     with start_vllm(

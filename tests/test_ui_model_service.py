@@ -52,7 +52,8 @@ def test_it_starts_beside_us_says_so_and_is_stopped(tmp_path: Path) -> None:
         assert started.status.ready and started.status.good and "ready" in started.status.text
         assert seen == [model]
         port = int(model.url.split(":")[2].split("/")[0])
-        assert json.loads(started.record.read_text()) == {"url": model.url, "name": "shoptalk"}
+        record = json.loads(started.record.read_text())
+        assert (record["url"], record["name"]) == (model.url, "shoptalk")
     assert not port_taken(port)
     assert not started.record.exists()
 
@@ -157,9 +158,25 @@ def test_a_server_that_another_command_runs_is_found(tmp_path: Path, elsewhere: 
     for text in ("", "{}", "[1]", '{"url": "http://127.0.0.1:1/v1", "name": "x"}'):
         record.write_text(text)
         assert running_server(settings, seconds=1) is None
-    record.write_text(json.dumps({"url": elsewhere[0], "name": "theirs"}))
+    served = model_service.served_as(settings)
+    record.write_text(json.dumps({"url": elsewhere[0], "name": "theirs", "served": served}))
     found = running_server(settings, seconds=5)
     assert found is not None and found.name == "theirs"
+
+
+def test_a_server_of_another_adapter_is_not_taken_for_ours(
+    tmp_path: Path, elsewhere: tuple[str, dict[str, Any]], tiny: tuple[Path, Path]
+) -> None:
+    """`SHOPTALK_ADAPTER=new shoptalk eval` beside a running page measured the page's adapter under the new one's name."""
+    page: Settings = read_settings({}, home=tmp_path)
+    record = page.models_folder / "serving.json"
+    record.parent.mkdir()
+    record.write_text(json.dumps({"url": elsewhere[0], "name": "theirs", "served": model_service.served_as(page)}))
+    assert running_server(page, seconds=5) is not None
+    for other in ({"adapter": tiny[1]}, {"base_model": tiny[0]}, {"serve": "lora"}, {"adapter": tmp_path / "none"}):
+        assert running_server(read_settings({}, home=tmp_path, **other), seconds=5) is None, other
+    record.write_text(json.dumps({"url": elsewhere[0], "name": "theirs"}))
+    assert running_server(page, seconds=5) is None, "a server that does not say what it serves"
 
 
 @pytest.mark.parametrize(

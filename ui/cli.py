@@ -531,13 +531,15 @@ def bench(
         run_bench(
             output=output or settings.home / "bench",
             set_path=Path(grading.__file__).parent / "sets" / "grocery.jsonl",
-            open_assistant=lambda: _served(settings, wanted=True, scratch=True),
+            # Not one that runs already: its memory would not be counted.
+            open_assistant=lambda: _served(settings, wanted=True, scratch=True, own=True),
+            open_without_model=lambda: _served(settings, wanted=False, scratch=True),
+            describe=lambda assistant: _described(settings, assistant),
             prepare_command=[*this, "prepare", "--no-model", "--shop", f"{fresh}/shop"] if preparing else None,
             page_command=page_command if page else None,
             page_url=f"http://{settings.host}:{settings.port}/",
             turns=turns,
             seed=seed,
-            config={"shop": str(settings.shop_folder), "serve": settings.serve},
             progress=progress,
         )
 
@@ -546,18 +548,14 @@ def _described(settings: Settings, assistant: Assistant) -> dict[str, Any]:
     """Say what is graded: shop, model, adapter, limits."""
     from dataclasses import asdict
 
-    from agent.base_model import file_hash
     from eval.environment import git_hash
-    from ui.model_service import chosen_adapter
+    from ui.model_service import served_as
 
-    adapter = None if settings.model_url else chosen_adapter(settings)
+    model = assistant.model
     return {
-        "model": None if assistant.model is None else assistant.model.name,
-        "base": settings.model_url or str(settings.base_model or "SmolLM2-135M-Instruct"),
-        "adapter": None if adapter is None else adapter.name,
-        "adapter_sha256": None if adapter is None else file_hash(adapter / "adapter_model.safetensors"),
+        "model": None if model is None else model.name,
+        **({"base": None, "adapter": None} if model is None else served_as(settings)),
         "commit": git_hash(),
-        "serve": settings.serve,
         "shop": str(settings.shop_folder),
         "shop_generation": assistant.shop.generation,
         "limits": asdict(assistant.limits),
@@ -709,18 +707,26 @@ def _assistant(settings: Settings, *, scratch: bool = False) -> Iterator[Assista
 
 
 @contextlib.contextmanager
-def _served(settings: Settings, *, wanted: bool, scratch: bool = False, needed: bool = True) -> Iterator[Assistant]:
+def _served(
+    settings: Settings, *, wanted: bool, scratch: bool = False, needed: bool = True, own: bool = False
+) -> Iterator[Assistant]:
     """Open the assistant with a model that answers: the one set, the one another command runs, or one of our own.
 
-    A model that is not `needed` may fail to come up: that is said, and plain searches answer until it does.
+    A model that is not `needed` may fail to come up: that is said, and plain searches answer until it does. With `own`
+    another command's model is left alone.
     """
     from ui.model_service import ModelService, running_server
     from ui.progress import progress_bar
 
     with contextlib.ExitStack() as stack:
-        running = running_server(settings) if wanted and not settings.model_url else None
+        running = running_server(settings) if wanted and not own and not settings.model_url else None
         if not wanted or running is not None:
-            assistant = stack.enter_context(_assistant(settings, scratch=scratch))
+            with progress_bar("Shop") as progress:
+                progress("opening it", 0.1)
+                assistant = stack.enter_context(_assistant(settings, scratch=scratch))
+                progress("loading what reads its words", 0.5)
+                assistant.shop.catalog.warm()
+                progress("ready", 1.0)
             assistant.model = running
             yield assistant
             return

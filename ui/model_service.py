@@ -71,6 +71,24 @@ def chosen_adapter(settings: Settings) -> Path | None:
     return default_adapter()
 
 
+def merges(settings: Settings) -> bool:
+    """Say whether the adapter is merged into the base: as set, else on a CPU, where vLLM reads prompts slowly beside one."""
+    return settings.serve == "merged" or (settings.serve == "auto" and not has_gpu_build())
+
+
+def served_as(settings: Settings) -> dict[str, Any]:
+    """Say what a model of these settings is made of: what a run records, and what a running server must have to be used."""
+    from agent.base_model import file_hash
+
+    adapter = None if settings.model_url else chosen_adapter(settings)
+    return {
+        "base": settings.model_url or str(settings.base_model or "SmolLM2-135M-Instruct"),
+        "adapter": None if adapter is None else adapter.name,
+        "adapter_sha256": None if adapter is None else file_hash(adapter / "adapter_model.safetensors"),
+        "serve": None if adapter is None else "merged" if merges(settings) else "lora",
+    }
+
+
 def prepare_model(settings: Settings, *, progress: Progress | None = None) -> Served:
     """Make the model folder that is served: convert the base once, merge the adapter once where that is chosen.
 
@@ -89,7 +107,7 @@ def prepare_model(settings: Settings, *, progress: Progress | None = None) -> Se
     adapter = chosen_adapter(settings)
     if adapter is None:
         return Served(folder=base, adapter=None, gpu=gpu)
-    if settings.serve == "merged" or (settings.serve == "auto" and not gpu):
+    if merges(settings):
         folder = merge_adapter(base=base, adapter=adapter, folder=settings.models_folder / "tuned", progress=progress)
         return Served(folder=folder, adapter=None, gpu=gpu)
     if problem := adapter_problem(adapter, base=base):
@@ -220,7 +238,8 @@ class ModelService:
         warm_up(model, limits=self.settings.limits, seconds=self._answer_seconds)
         with contextlib.suppress(OSError):  # without the record others start a server of their own
             # Read by other processes at any moment: there whole, or not at all.
-            write_whole(self.record, json.dumps({"url": server.url, "name": server.name}))
+            record = {"url": server.url, "name": server.name, "served": served_as(self.settings)}
+            write_whole(self.record, json.dumps(record))
         self._up(model)
 
     def _follow(self) -> None:
@@ -302,9 +321,11 @@ def first_model(url: str, *, key: str = "") -> str:
 
 
 def running_server(settings: Settings, *, seconds: float = 10.0) -> OpenAIModel | None:
-    """Find the vLLM that another `shoptalk` of this home folder runs, when it answers."""
+    """Find the vLLM that another `shoptalk` of this home folder runs, when it answers and serves what these settings say."""
     try:
         record: Any = json.loads((settings.models_folder / "serving.json").read_text(encoding="utf-8"))
+        if record["served"] != served_as(settings):
+            return None
         model = OpenAIModel(str(record["url"]), name=str(record["name"]))
         model.ping(seconds=seconds)
     except (OSError, ValueError, KeyError, TypeError, ModelFailure):
