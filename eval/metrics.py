@@ -112,7 +112,7 @@ def replaced_rate(turn: Turn) -> Value | None:
 
 
 def mended_rate(turn: Turn) -> Value | None:
-    """Share of replies for which code changed what the model had planned: dropped what nobody said, or turned it round."""
+    """Share of replies for which code changed what the model had planned: dropped what nobody said, turned it round, or searched by the message's own words."""
     return (bool(turn.mended), 1) if turn.reply.calls and not turn.plain else None
 
 

@@ -209,7 +209,7 @@ def test_a_refinement_keeps_the_wish(talk: Talk) -> None:
 
 
 def test_another_thing_that_a_message_starts_with_is_no_refinement(talk: Talk) -> None:
-    """ "Cheese for tacos, store brand", said after tacos were searched for, was planned as tacos of the store brand."""
+    """What was planned as tacos of the store brand: "cheese for tacos, store brand", said after tacos were searched for."""
     talk.say("steak sauce", call("search_catalog", query="steak sauce"))
     assert talk.say("popcorn for the sauce, store brand", call("search_catalog", brand="store brand")).items == ["i02"]
     talk.say("shredded cheese", call("search_catalog", query="shredded cheese"))
@@ -219,7 +219,7 @@ def test_another_thing_that_a_message_starts_with_is_no_refinement(talk: Talk) -
 
 
 def test_a_word_that_nobody_said_gives_way_to_what_the_message_names(talk: Talk) -> None:
-    """ "Pack of smokes" was planned as a search for "smoking", which finds nothing; what was said stays what is searched for."""
+    """A search for "smoking" finds nothing, and was planned for "pack of smokes"; what was said stays what is searched for."""
     assert talk.say("a crate of beer", call("search_catalog", query="zorbing")).items == ["i11"]
     assert talk.say("no beer but zorbing", call("search_catalog", query="zorbing")).items == []
 
@@ -884,7 +884,7 @@ def test_what_is_asked_to_be_forgotten_is_forgotten_whatever_was_planned(talk: T
 
 
 def test_all_is_forgotten_only_where_the_message_speaks_of_memory(talk: Talk) -> None:
-    """ "Clear it", said of the cart, was planned as the end of all memory."""
+    """As the end of all memory "clear it" was planned, said of the cart."""
     talk.store.remember("u0", kind="like", text="cheese")
     for said in ("clear it", "empty it"):
         told = talk.say(said, call("forget", text="all"))

@@ -152,6 +152,7 @@ def test_a_piped_talk(shop: Path) -> None:
         "chat", "--terminal", "--no-model", "--shopper", "u0", home=shop, stdin="cheese\n/add 1\n/cart\n/why 9\n"
     )
     assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("Shop: opening it"), "opening takes seconds, and is said before it"
     assert "Shredded cheese, 8 oz, store brand  $2.00" in done.stdout
     assert "Total $" in done.stdout
     assert "The last list goes from 1 to" in done.stdout
@@ -231,6 +232,7 @@ def test_ctrl_c_ends_the_page_cleanly_and_frees_the_port(shop: Path, tmp_path: P
             process.kill()
         log.seek(0)
         said = log.read()
+    assert said.startswith("Page: opening the shop"), "seconds pass until the page is there, and are told"
     assert said.endswith("Stopped. What was finished is kept.\n") and "Traceback" not in said
     with closing(socket.socket()) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -188,28 +188,33 @@ def _chat_in_terminal(settings: Settings, *, shopper: str | None, model: bool) -
 def _chat_in_page(settings: Settings, *, model: bool, browser: bool) -> None:
     from ui.model_service import ModelService, Status
     from ui.port import check_port
+    from ui.progress import progress_bar
 
     check_port(settings.host, settings.port)
     with contextlib.ExitStack() as stack:
         service = stack.enter_context(ModelService(settings)) if model else None
-        _say("Opening the shop …")
-        assistant = stack.enter_context(_assistant(settings))
-        if service is not None:
-            service.listen(lambda found: setattr(assistant, "model", found))
-        from ui.page import build_page, launch_page
-        from ui.shoppers import known_shoppers
+        with progress_bar("Page") as progress:
+            progress("opening the shop", 0.0)
+            assistant = stack.enter_context(_assistant(settings))
+            if service is not None:
+                service.listen(lambda found: setattr(assistant, "model", found))
+            progress("loading the page", 0.3)
+            from ui.page import build_page, launch_page
+            from ui.shoppers import known_shoppers
 
-        household = assistant.shop.manifest.source.startswith("completejourney")
-        off = Status(text="No model: answers are plain searches with plain reasons", good=False)
-        page = build_page(
-            assistant,
-            shoppers=known_shoppers(assistant.shop.history, noun="Household" if household else "Shopper"),
-            status=lambda: service.status if service is not None else off,
-            turns_at_once=settings.turns_at_once,
-            queue_length=settings.queue_length,
-        )
-        address = launch_page(page, host=settings.host, port=settings.port)
-        stack.callback(page.close, verbose=False)
+            household = assistant.shop.manifest.source.startswith("completejourney")
+            off = Status(text="No model: answers are plain searches with plain reasons", good=False)
+            progress("building the page", 0.7)
+            page = build_page(
+                assistant,
+                shoppers=known_shoppers(assistant.shop.history, noun="Household" if household else "Shopper"),
+                status=lambda: service.status if service is not None else off,
+                turns_at_once=settings.turns_at_once,
+                queue_length=settings.queue_length,
+            )
+            address = launch_page(page, host=settings.host, port=settings.port)
+            stack.callback(page.close, verbose=False)
+            progress("ready", 1.0)
         _say(f"The page is on {address}  (Ctrl-C stops it)")
         assistant.shop.catalog.warm()  # beside the model's start, so that the first search is as quick as the next
         if browser:
