@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+import zipfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -242,6 +244,70 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(
     assert [words[0] for words in pip.asked[2:]] == ["torch==2.13.0+cpu", "numpy==2.3.5", "--no-build-isolation"]
     assert (setup.VENV / "installed").exists() and setup.STAMP.exists()
     assert "Removing .venv" not in capsys.readouterr().out
+
+
+def systems_python() -> Path:
+    """Name the Python that the environment was made with."""
+    return Path(sys.base_prefix) / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
+
+
+@pytest.fixture
+def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a Python like Debian's without python3-venv and python3-pip: the system's own, and no ensurepip and no pip."""
+    folder, library = tmp_path_factory.mktemp("python"), Path(os.__file__).parent
+    bare = folder / library.relative_to(sys.base_prefix)
+    bare.mkdir(parents=True)
+    for entry in library.iterdir():
+        if entry.name not in ("ensurepip", "site-packages", "dist-packages"):
+            (bare / entry.name).symlink_to(entry)
+    (folder / "bin").mkdir()
+    # Copied: through a link it would find the library that it came with.
+    return Path(shutil.copy(systems_python(), folder / "bin" / "python3"))
+
+
+def give_pip(python: Path) -> None:
+    """Put beside a Python the pip that made the environment of this very run: its own, or the system's."""
+    own, where = importlib.util.find_spec("pip"), "import pip; print(pip.__file__)"
+    pip = Path(own.origin) if own and own.origin else Path(said_by(systems_python(), where))
+    site = Path(said_by(python, "import site; print(site.getsitepackages()[-1])"))
+    site.mkdir(parents=True, exist_ok=True)
+    (site / "pip").symlink_to(pip.parent)
+
+
+def said_by(python: str | Path, program: str) -> str:
+    """Run a line of Python; give what it prints."""
+    return subprocess.run([python, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def a_wheel(folder: Path) -> Path:
+    """Write a package of one line, as an index would give it."""
+    made, about = folder / "tiny_shop-1.0-py3-none-any.whl", "tiny_shop-1.0.dist-info"
+    with zipfile.ZipFile(made, "w") as out:
+        out.writestr("tiny_shop.py", "answer = 42\n")
+        out.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: tiny-shop\nVersion: 1.0\n")
+        out.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        out.writestr(f"{about}/RECORD", f"tiny_shop.py,,\n{about}/METADATA,,\n{about}/WHEEL,,\n{about}/RECORD,,\n")
+    return made
+
+
+def test_without_ensurepip_the_environment_is_made_and_the_systems_pip_installs_into_it(
+    setup: ModuleType, bare_python: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """As on Debian without python3-venv; where pip is missing too, its package is named."""
+    monkeypatch.setattr(sys, "executable", str(bare_python))
+    setup.make_venv()
+    own = str(setup.VENV / "bin" / "python")
+    held = "import sys, importlib.util as u; print(sys.prefix, u.find_spec('ensurepip'), u.find_spec('pip'))"
+    assert said_by(own, held) == f"{setup.VENV} None None"
+    with pytest.raises(setup.StepFailed, match=r"pip is missing\. Debian 12: sudo apt-get install python3-pip"):
+        setup.pip_command()
+    give_pip(bare_python)
+    assert setup.pip_command() == [str(bare_python), "-m", "pip", "--python", own]
+    wheel = a_wheel(tmp_path_factory.mktemp("index"))
+    assert setup.pip_install(["--no-index", str(wheel)], label="0 of 1 packages", begun=time.monotonic()) is None
+    assert said_by(own, "import tiny_shop; print(tiny_shop.__file__)").startswith(f"{setup.VENV}/")
+    setup.remove_half_installed()
+    assert said_by(own, "import importlib.metadata as found; print(found.version('tiny-shop'))") == "1.0"
 
 
 def test_what_the_system_lacks_is_named_with_its_package(setup: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,16 @@ from typing import Any
 import pytest
 
 from agent.conversation import to_json
+from agent.local_vllm import free_port
+from agent.store import Store
 from retrieval.generation import MANIFEST, POINTER, generations
 from retrieval.shop import Shop
 from tests.shops import twelve_items, write_files
 from tests.test_agent_model import DONE, chunk, server, streaming
+from tests.test_page import Shopper, browser, choose
 from tests.tiny_models import talk, write_tiny_model
 
-__all__ = ["server"]  # the fixture
+__all__ = ["browser", "server"]  # the fixtures
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 240.0  # seconds, for a machine that does much else
@@ -376,3 +379,149 @@ def test_ctrl_c_ends_a_command_cleanly_and_the_next_run_finishes(make: Callable[
     with running(*(case.again or case.words), home=place.home, folder=place.folder / "again", **case.settings) as done:
         assert done.end() == 0, done.told
     case.finished(done.said)
+
+
+def processes_of(home: Path) -> set[int]:
+    """List what runs for a home folder, children of children and what nobody owns any more included: all inherit it."""
+    mark, found = f"SHOPTALK_HOME={home}".encode(), set()
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # one that has ended meanwhile, or is somebody else's
+            if mark in environment.read_bytes().split(b"\0"):
+                found.add(int(environment.parent.name))
+    return found
+
+
+def press_ctrl_c(run: Running, *, home: Path, within: float) -> None:
+    """Press it as a terminal does, for the whole group; all has ended in time, with one sentence and nothing left."""
+    begun = time.monotonic()
+    os.killpg(run.process.pid, signal.SIGINT)
+    assert run.end() == 130, run.told
+    assert time.monotonic() - begun < within
+    assert processes_of(home) == set(), "what it started outlives it"
+    assert run.told.endswith("\nStopped. What was finished is kept.\n")
+    assert "Traceback" not in run.told + run.said
+
+
+# What stands where vLLM is looked for: it loads for ever, with a process of its own as vLLM's engine is.
+LOADING = """\
+import runpy, subprocess, sys
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+sys.argv += ["--fake", "silent"]
+runpy.run_path({fake!r}, run_name="__main__")
+"""
+
+
+def a_model(folder: Path) -> Path:
+    """Write what looks like a model to all but vLLM."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    (folder / "base").mkdir()
+    (folder / "base" / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}', encoding="utf-8")
+    (folder / "base" / "tokenizer.json").write_text("{}", encoding="utf-8")
+    save_file({"weight": np.zeros(1, np.float32)}, folder / "base" / "model.safetensors")
+    return folder / "base"
+
+
+def never_loading(folder: Path) -> Path:
+    """Write a `vllm` that is found before the real one; give the folder to put on Python's path."""
+    package = folder / "path" / "vllm" / "entrypoints" / "openai"
+    package.mkdir(parents=True)
+    for place in (package, *package.parents[:2]):
+        (place / "__init__.py").touch()
+    fake = Path(__file__).with_name("fake_vllm.py")
+    (package / "api_server.py").write_text(LOADING.format(fake=str(fake)), encoding="utf-8")
+    return folder / "path"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["page", "terminal"])
+def test_ctrl_c_while_the_model_starts_leaves_no_vllm_and_keeps_cart_and_memory(place: Place, where: str) -> None:
+    """Loading takes half a minute, which is when people change their minds; a vLLM left behind holds gigabytes."""
+    with closing(Store(place.home / "store.sqlite")) as store:
+        store.set_cart("u0", [("i06", 2)])
+        store.remember("u0", kind="avoid", text="nuts")
+    settings = {"SHOPTALK_BASE_MODEL": str(a_model(place.folder)), "PYTHONPATH": str(never_loading(place.folder))}
+    words = ("chat", "--port", str(free_port())) if where == "page" else ("chat", "--terminal", "--shopper", "u0")
+    with running(*words, home=place.home, folder=place.folder / "first", **settings) as stopped:
+        stopped.until(lambda run: len(lines_of(place.home / "models" / "vllm.log")) > 0)
+        stopped.until(lambda run: where == "terminal" or "The page is on " in run.said)
+        assert len(processes_of(place.home)) >= 4, "the command, its guard, vLLM and vLLM's own"
+        press_ctrl_c(stopped, home=place.home, within=10)
+    assert not (place.home / "models" / "serving.json").exists(), "nobody is told of a server that never was"
+    with running("memory", "show", "u0", home=place.home, folder=place.folder / "again") as again:
+        assert again.end() == 0, again.told
+    assert again.said == "avoid: nuts\nin the cart: 2 × i06\n0 talks are kept\n"
+
+
+def wording_for_ever(server: Any, *, held: threading.Event, let_go: threading.Event) -> None:
+    """Have the server plan a cart line and a list for a message about milk, and say half a sentence about them."""
+    put = {"tool": "update_cart", "action": "add", "query": "whole milk"}
+    search = {"tool": "search_catalog", "query": "shredded cheese"}
+
+    def serve(handler: Any) -> None:
+        asked = server.requests[-1]
+        about_milk = "milk" in asked["messages"][-1]["content"]
+        if "response_format" in asked:
+            plan = json.dumps({"calls": [put, search] if about_milk else [search]})
+            streaming(chunk(plan, finish="stop"), DONE)(handler)
+        elif any("milk" in message["content"] for message in asked["messages"] if message["role"] == "user"):
+            streaming(chunk("Here are 2 for"))(handler)
+            held.set()
+            let_go.wait(PATIENCE)
+        else:
+            streaming(chunk("Here are 2 for shredded cheese.", finish="stop"), DONE)(handler)
+
+    server.serve = serve
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_the_middle_of_a_turn_does_not_wait_for_the_model(place: Place) -> None:
+    """A turn may take 12 seconds, or what its owner allows; who presses Ctrl-C does not want its end."""
+    held, let_go = threading.Event(), threading.Event()
+    wording_for_ever(place.server, held=held, let_go=let_go)
+    settings, typed = model_settings(place.server), "milk, and more cheese\n"
+    with running(
+        *("chat", "--terminal"), home=place.home, folder=place.folder / "first", stdin=typed, **settings
+    ) as stopped:
+        stopped.until(lambda run: held.is_set())
+        try:
+            press_ctrl_c(stopped, home=place.home, within=6)
+        finally:
+            let_go.set()
+
+
+@pytest.mark.slow
+@pytest.mark.page
+def test_ctrl_c_at_the_page_in_the_middle_of_a_turn_keeps_what_was_before_it(place: Place, browser: Any) -> None:
+    """The list is on the screen and the milk as good as in the cart; the turn is not finished, so it was not."""
+    held, let_go = threading.Event(), threading.Event()
+    wording_for_ever(place.server, held=held, let_go=let_go)
+    port = free_port()
+    settings = {**model_settings(place.server), "SHOPTALK_TURN_SECONDS": "6"}
+    words = ("chat", "--port", str(port))
+    with running(*words, home=place.home, folder=place.folder / "first", **settings) as stopped:
+        stopped.until(lambda run: "The page is on " in run.said and "The model is ready" in run.told)
+        shopper = Shopper(browser, f"http://127.0.0.1:{port}")
+        choose(shopper, "Shopper u0 · 6 trips")
+        shopper.say("cheese")
+        shopper.sees("Here are 2 for shredded cheese.")
+        shopper.press("Add Shredded cheese, 8 oz, store brand to the cart")
+        shopper.sees("$2.00", within="#st-cart .st-total")
+        shopper.press("I like Shredded cheese, 8 oz, store brand")
+        shopper.sees("Shredded cheese, 8 oz, store brand", within="#st-memory")
+        shopper.say("milk, and more cheese")
+        stopped.until(lambda run: held.is_set())
+        try:
+            press_ctrl_c(stopped, home=place.home, within=15)
+        finally:
+            let_go.set()
+            shopper.page.close()
+    with running("memory", "show", "u0", home=place.home, folder=place.folder / "again") as again:
+        assert again.end() == 0, again.told
+    assert again.said == "like: Shredded cheese, 8 oz, store brand\nin the cart: 1 × i06\n1 talks are kept\n"
+    with closing(Store(place.home / "store.sqlite")) as store:
+        assert store.connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        (kept,) = store.export("u0")["conversations"]
+    said = [message["content"] for message in kept["messages"] if message["role"] == "user"]
+    assert (said[0], len(said)) == ("cheese", 3), "the message and the two buttons, and not what was under way"

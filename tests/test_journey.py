@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from agent.events import Finished, Listed, Said
-from tests.shops import write_files
+from tests.shops import twelve_items, write_files
+from tests.small_shop import Told
+from tests.test_page import Shopper, browser, page_of
 
 if TYPE_CHECKING:
     from agent.assistant import Assistant
     from agent.local_vllm import LocalVllm
+
+__all__ = ["browser"]  # the fixture
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parent.parent
@@ -74,6 +79,45 @@ def test_a_shopper_finds_asks_why_and_fills_a_cart(assistant: Assistant) -> None
 
     list(assistant.reply("add the first one to my cart", session_id=session))
     assert assistant.cart(session) == (("i01", 1),)
+
+
+@pytest.mark.page
+def test_the_page_shows_what_the_shop_has_within_the_bound_and_says_why(assistant: Assistant, browser: Any) -> None:
+    """Browser, page, assistant, adapter and vLLM at once; the page's own tests have scripted replies."""
+    from playwright.sync_api import expect
+
+    prices = {item.title: item.price or 0 for item in twelve_items()}
+    with page_of(assistant) as (_, url):
+        shopper = Shopper(browser, url)
+        words = shopper.page.locator("#st-talk .bot-row .message-content")
+        shopper.say("cat food under $5")
+        expect(words.first).to_have_text(re.compile(r"\w.*[.!]"), timeout=90_000)
+        shown = shopper.cards()
+        assert shown.items() <= {title: f"${price:.2f}" for title, price in prices.items() if price < 5}.items()
+        (first, *_) = shown
+        shopper.press(f"Why {first}?")
+        expect(words.nth(1)).to_contain_text(first.split(",")[0], timeout=90_000)
+        assert shopper.page.locator(".st-notice").count() == 0, "the model answered both times"
+        assert shopper.errors == []
+        shopper.page.close()
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["¿cuánto cuesta la leche?", "necesito comida para gatos", "チーズをください", "こんにちは"],
+    ids=["Spanish, the price of milk", "Spanish, cat food", "Japanese, cheese", "Japanese, a greeting"],
+)
+def test_a_message_that_is_not_english_is_answered_definitely(assistant: Assistant, message: str) -> None:
+    """It may be misunderstood; it ends in the shop's items, in none, or in what to say next, and changes nothing."""
+    session = assistant.start()
+    told = Told(tuple(assistant.reply(message, session_id=session)))
+    assert (told.notices, told.reply.evidence["model_away"]) == ([], False), "the model answered"
+    assert {*told.items, *told.reply.items} <= set(assistant.shop.catalog.items)
+    onward = re.search(r"\?( |$)|Tell me |Nothing in this shop fits ", told.text)
+    assert (told.items and told.text) or told.asked or onward, told.text
+    assert (assistant.cart(session), assistant.memory(session)) == ((), [])
+    again = Told(tuple(assistant.reply("i need cat food", session_id=session)))
+    assert again.items[:1] == ["i01"], "the talk goes on"
 
 
 def test_a_set_is_replayed_and_graded(assistant: Assistant, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,6 +18,9 @@ from tests.scripted_assistant import ScriptedAssistant
 from tests.shops import twelve_items
 from ui.model_service import Status
 from ui.port import check_port
+
+if TYPE_CHECKING:
+    from agent.assistant import Assistant
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = (
@@ -69,12 +72,17 @@ class Shopper:
     def press(self, name: str) -> None:
         self.page.get_by_role("button", name=name).click()
 
+    def cards(self) -> dict[str, str]:
+        """Give the titles and prices of the cards on the page."""
+        rows = self.page.locator(".st-card").all()
+        return {row.locator(".st-title").text_content(): row.locator(".st-price").text_content() for row in rows}
+
     def sees(self, text: str, *, within: str = "body") -> None:
         self.page.locator(within).get_by_text(text).last.wait_for(timeout=15_000)
 
 
 @contextmanager
-def page_of(assistant: ScriptedAssistant, **options: Any) -> Iterator[tuple[Any, str]]:
+def page_of(assistant: ScriptedAssistant | Assistant, **options: Any) -> Iterator[tuple[Any, str]]:
     """Open a page of its own; give it and its address."""
     from ui.page import build_page, launch_page
 

@@ -749,5 +749,18 @@ def _served(
         yield assistant
 
 
+def main() -> None:
+    """Run the command line. After Ctrl-C all is put away already: what a thread still waits for (a model) is not waited for."""
+    try:
+        app()
+    except SystemExit as done:
+        if done.code != 130:
+            raise
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(130)
+
+
 if __name__ == "__main__":
-    app()
+    main()
