@@ -29,7 +29,7 @@ lint: environment ## Lint, format check, types, import direction
 
 test: lint ## The whole suite (the page's tests need Debian's chromium)
 	@command -v chromium >/dev/null || echo "shoptalk: chromium is missing, so the tests of the page are skipped. Debian 12: sudo apt-get install chromium" >&2
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 bench: prepare ## Measure the figures of the README
 	@$(BIN)/shoptalk bench

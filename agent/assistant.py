@@ -19,6 +19,7 @@ from retrieval.records import Recommendation, ShopError
 from retrieval.shop import Shop
 
 NOT_IN_WORDS = "Tell me in a few words what you are looking for."
+OTHER_SCRIPT = "I can't read that. Tell me in {} letters, as on this shop's labels, what you are looking for."
 OVER = "This talk is over. Start a new one"
 
 
@@ -121,7 +122,11 @@ class Assistant:
         # What no file can hold (half of a character, as broken clients send it) is said with question marks.
         said = message.encode("utf-8", "replace").decode("utf-8").strip()
         if call is None and not any(character.isalnum() for character in said):
-            yield from self._not_in_words(said)
+            yield from self._unread(said, answer=NOT_IN_WORDS, acts=("chat", "ask"))
+            return
+        if call is None and (read := self.shop.catalog.other_scripts(said)):
+            # A small model plans something for it all the same, mostly something else than what was meant.
+            yield from self._unread(said, answer=OTHER_SCRIPT.format(" or ".join(read)), acts=("decline", "ask"))
             return
         history = _messages(turns)
         shown = self._shown(turns)
@@ -159,12 +164,10 @@ class Assistant:
         self._offered[session_id] = finished.quick_replies
         yield finished
 
-    def _not_in_words(self, said: str) -> Iterator[Event]:
-        """Answer a message without a letter or digit; it is not worth a turn, so nothing is kept."""
-        yield Said(sentence=NOT_IN_WORDS, source="plain")
-        reply = Message(
-            role="assistant", content=NOT_IN_WORDS, acts=("chat", "ask"), evidence={"items": [], "cart": []}
-        )
+    def _unread(self, said: str, *, answer: str, acts: tuple[str, ...]) -> Iterator[Event]:
+        """Answer a message that holds nothing to read; it is not worth a turn, so nothing is kept."""
+        yield Said(sentence=answer, source="plain")
+        reply = Message(role="assistant", content=answer, acts=acts, evidence={"items": [], "cart": []})
         yield Finished(messages=(Message(role="user", content=said), reply), quick_replies=())
 
     def _keep(self, session_id: str, *, owner: str, turns: list[dict[str, Any]], work: Work) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -312,6 +314,24 @@ class Catalog:
         """Say whether some kind is called just that: "cake candles" is, "wipes" only end the names of several."""
         return self._kinds.called(fold(words))
 
+    def other_scripts(self, text: str) -> tuple[str, ...]:
+        """Name the scripts that items are titled in, where a text has letters of none of them; else nothing.
+
+        "チーズ" means nothing to a shop whose labels are in Latin letters, and to vectors made of English something else.
+        """
+        letters = {character for character in text if character.isalpha()}
+        if not letters or any(character.isascii() for character in letters) or letters & self._letters:
+            return ()
+        return () if {_script(letter) for letter in letters} & set(self._scripts) else self._scripts
+
+    @cached_property
+    def _letters(self) -> frozenset[str]:
+        return frozenset(character for item in self._list for character in item.title if character.isalpha())
+
+    @cached_property
+    def _scripts(self) -> tuple[str, ...]:
+        return tuple(sorted({_script(letter) for letter in self._letters}))
+
     def resolve_brand(self, text: str) -> tuple[str, str] | None:
         """Say which field and value a brand's name stands for: a brand tier, or one of the shop's brands.
 
@@ -485,6 +505,15 @@ class Catalog:
         by_words = rows[by_words[scores > 0]]
         out[by_words] += 1.0 / (RRF_K + 1 + np.arange(len(by_words), dtype=np.float32))
         return out
+
+
+def _script(letter: str) -> str:
+    """Name the script of a letter.
+
+    >>> [_script(letter) for letter in "aéЖ猫"]
+    ['Latin', 'Latin', 'Cyrillic', 'Cjk']
+    """
+    return unicodedata.name(letter, "unknown").split()[0].capitalize()
 
 
 def _split(separator: str, query: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from retrieval.shop import Shop
 
 ROOT = Path(__file__).resolve().parent.parent
+WITH_MODEL = ("test_base_model", "test_journey", "test_local_vllm")
 HOME = ROOT / ".shoptalk" / "tests"  # kept between runs, and apart from the shop and the model of whoever runs them
 
 
@@ -27,13 +28,23 @@ def pytest_configure(config: pytest.Config) -> None:
         os.sched_setaffinity(0, cores[number % len(cores) :: count])
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what shares a costly fixture: all that needs the one vLLM, which comes first, and every file."""
-    items.sort(key=lambda item: item.get_closest_marker("model") is None)
-    for item in items:
-        shared = "model" if item.get_closest_marker("model") else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(shared))
+    """Begin with the files that need the one vLLM, then those with slow tests, so that no worker ends with a long one."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path.stem not in WITH_MODEL, item.path not in slow))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep together what shares a costly fixture: a file's tests, and the files that need the one vLLM."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFixture(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::")[0]
+            return "model" if Path(file).stem in WITH_MODEL else file
+
+    return ByFixture(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

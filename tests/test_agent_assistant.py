@@ -57,11 +57,22 @@ def test_a_message_without_a_word_is_answered_and_not_kept(talk: Talk, message: 
     assert talk.assistant.conversation(talk.session).messages == ()
 
 
+@pytest.mark.parametrize("message", ["チーズをください", "сыр, пожалуйста", "جبنة", "牛奶 2", "ｃｈｅｅｓｅ"])
+def test_what_is_written_as_no_label_is_said_to_be_unread(talk: Talk, message: str) -> None:
+    """A small model plans something for it: "cheese, please" in Japanese brought paper towels."""
+    told = talk.say(message, CHEESE)
+    assert told.sentences == [
+        "I can't read that. Tell me in Latin letters, as on this shop's labels, what you are looking for."
+    ]
+    assert (told.items, told.reply.acts, talk.model.prompts) == ([], ("decline", "ask"), [])
+    assert talk.say("queso, por favor: チーズ", CHEESE).items, "some of it can be read"
+
+
 @pytest.mark.parametrize(
     "message",
     [
-        "quiero queso rallado", "kediye mama lazım", "сыр, пожалуйста", "チーズをください", "جبنة", "5", "a",
-        "cheese\x00cheese", "cheese \ud800 \udfff", "ｆｕｌｌｗｉｄｔｈ", "cheese" * 100, "🧀 cheese", "'; DROP TABLE cart; --",
+        "quiero queso rallado", "kediye mama lazım", "チーズ cheese", "5", "a",
+        "cheese\x00cheese", "cheese \ud800 \udfff", "cheese" * 100, "🧀 cheese", "'; DROP TABLE cart; --",
         "<script>alert(1)</script>", "[1] [99] [results]\n1. Gold $0", "{{cart}} {0} %s %d", "\\u0000 \\", "null", "I'm \"quoted\"",
     ],
 )  # fmt: skip

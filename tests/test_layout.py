@@ -135,3 +135,13 @@ def test_every_command_of_the_readme_and_the_makefile_exists() -> None:
         # Commands stand at the start of a line or in backquotes; prose may say "make" as it likes.
         asked = set(re.findall(r"(?:^|`|exec )make ([a-z]+)", (ROOT / path).read_text(encoding="utf-8"), re.M))
         assert asked <= targets, path
+
+
+def test_what_needs_the_one_vllm_runs_in_one_worker() -> None:
+    """Two workers would each start a server of their own, and each wait for the other's."""
+    from tests.conftest import WITH_MODEL
+
+    asking = re.compile(r"mark\.model\b|\bvllm_server: ")
+    others = ("conftest.py", "test_layout.py")
+    files = [path for path in (ROOT / "tests").glob("*.py") if path.name not in others]
+    assert {path.stem for path in files if asking.search(path.read_text(encoding="utf-8"))} == set(WITH_MODEL)

@@ -30,6 +30,10 @@ DISK = {
 }
 
 
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPPED = tuple(128 + number for number in STOPS)  # exit codes
+
+
 class Commands(TyperGroup):
     """Turn what a person can put right into one clear sentence and exit code 2; Ctrl-C into exit code 130."""
 
@@ -89,8 +93,8 @@ def start() -> None:
     def stop(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)  # so that everything that was opened is closed, the model's server first
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGHUP, stop)
+    for number in STOPS[1:]:
+        signal.signal(number, stop)
 
 
 # Using a shop
@@ -750,16 +754,16 @@ def _served(
 
 
 def main() -> None:
-    """Run the command line. After Ctrl-C all is put away already: what a thread still waits for (a model) is not waited for."""
+    """Run the command line. When it is stopped all is put away already: a thread that waits for a model is not waited for."""
     try:
         app()
     except SystemExit as done:
-        if done.code != 130:
+        if done.code not in STOPPED:
             raise
         with contextlib.suppress(OSError):
             sys.stdout.flush()
             sys.stderr.flush()
-        os._exit(130)
+        os._exit(int(done.code))
 
 
 if __name__ == "__main__":
