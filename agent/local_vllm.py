@@ -45,11 +45,12 @@ PHASES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
-    """What is served and how; `adapter` is (name, folder) of a LoRA adapter served beside the base."""
+    """What is served and how; `adapter` is (name, folder) of a LoRA adapter served beside the base, `more` are others."""
 
     model: Path
     served_name: str
     adapter: tuple[str, Path] | None = None
+    more: Sequence[tuple[str, Path]] = ()
     gpu: bool = False
     max_model_len: int = 4096
     port: int | None = None
@@ -240,6 +241,7 @@ def start_vllm(
     log: Path,
     port: int | None = None,
     adapter: tuple[str, Path] | None = None,
+    more: Sequence[tuple[str, Path]] = (),
     gpu: bool = False,
     progress: Progress | None = None,
     stall_seconds: float = 300.0,
@@ -254,6 +256,7 @@ def start_vllm(
         log: File for what vLLM says; its folder also takes vLLM's caches.
         port: Where to listen on 127.0.0.1; a free port where it is None.
         adapter: Name and folder of a LoRA adapter to serve beside the base.
+        more: Names and folders of others, which answer who asks for them by name.
         gpu: Whether to serve on a GPU; on a CPU, prefer a merged model.
         progress: Called with a text and a share of 1 while waiting.
         stall_seconds: Give up when it has neither logged nor computed for so long, or was not ready after four times that.
@@ -270,6 +273,7 @@ def start_vllm(
             model=model,
             served_name=served_name,
             adapter=adapter,
+            more=more,
             gpu=gpu,
             max_model_len=max_model_len,
             port=port,
@@ -295,15 +299,10 @@ def arguments(serving: Serving, *, port: int) -> list[str]:
         given += ["--dtype", "auto"]
     else:
         given += ["--dtype", cpu_dtype(), "--enforce-eager"]
-    if serving.adapter:
-        name, folder = serving.adapter
-        given += [
-            "--enable-lora",
-            "--max-lora-rank",
-            str(lora_rank(folder)),
-            "--lora-modules",
-            f"{name}={folder.absolute()}",
-        ]
+    if adapters := [*([serving.adapter] if serving.adapter else []), *serving.more]:
+        given += ["--enable-lora", "--max-loras", str(len(adapters))]
+        given += ["--max-lora-rank", str(max(lora_rank(folder) for _, folder in adapters))]
+        given += ["--lora-modules", *(f"{name}={folder.absolute()}" for name, folder in adapters)]
     return given
 
 

@@ -74,7 +74,9 @@ class Work:
     acts: list[str] = field(default_factory=list)
     raw: list[str] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
-    replaced: int = 0
+    refused: list[dict[str, str]] = field(
+        default_factory=list
+    )  # the model's sentences that were not said, and for what
     mended: int = 0  # calls that code changed before it made them
     first_list_seconds: float | None = None
     cart: Cart = ()
@@ -427,12 +429,12 @@ def answer(work: Work, write: Write) -> None:
                     break
                 if sentence in work.raw:
                     continue
-                if grounding.supported(sentence, spoken) and (
-                    work.turn.limits.free_words or wordings.known(sentence, spoken)
-                ):
-                    _say(work, write, sentence, source="model")
+                if not grounding.supported(sentence, spoken):
+                    work.refused.append({"sentence": sentence, "for": "record"})
+                elif not (work.turn.limits.free_words or wordings.known(sentence, spoken)):
+                    work.refused.append({"sentence": sentence, "for": "wording"})
                 else:
-                    work.replaced += 1
+                    _say(work, write, sentence, source="model")
         except ModelFailure:
             write(Notice(text=MODEL_STOPPED))
     said = work.raw[said_before:]
@@ -718,7 +720,8 @@ def keep(work: Work, write: Write) -> None:
         "raw": " ".join(_own_words(work)),
         "sentences": len(work.raw),
         "source": work.sources,
-        "replaced": work.replaced,
+        "replaced": len(work.refused),
+        "refused": work.refused,
         "mended": work.mended,
         "model_away": work.model_away,
     }

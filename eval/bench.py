@@ -127,7 +127,7 @@ def run_bench(
     )
     if open_without_model is not None:
         tell("Talking without the model", 0.95)
-        figures |= measure_without_model(output / "set.jsonl", open_assistant=open_without_model, seed=seed)
+        figures |= measure_without_model(output / set_path.name, open_assistant=open_without_model, seed=seed)
     graded = json.loads((output / "replay" / "results.json").read_text(encoding="utf-8"))
     record = {
         "figures": {name: round(value, 4) for name, value in figures.items()},
@@ -214,7 +214,7 @@ def measure_turns(
     chosen = list(read_conversations(set_path))
     if turns is not None:
         chosen = draw(chosen, turns=turns, rng=random.Random(seed))
-    subset = output / "set.jsonl"
+    subset = output / set_path.name
     write_whole(subset, "".join(json.dumps(to_json(one), ensure_ascii=False) + "\n" for one in chosen))
     with process_memory.watched(os.getpid()) as peak, open_assistant() as assistant:
         record = replay(

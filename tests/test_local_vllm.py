@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -35,7 +36,7 @@ from agent.prompt import chat_messages
 from agent.tools import TOOLS
 from retrieval.records import ShopError
 from tests.conftest import HOME
-from ui.model_service import prepare_model
+from ui.model_service import default_adapter, prepare_model
 from ui.settings import read_settings
 
 FAKE = Path(__file__).with_name("fake_vllm.py")
@@ -196,7 +197,15 @@ def test_an_adapter_is_served_by_its_name_with_room_for_its_rank(tmp_path: Path)
     (adapter / "adapter_config.json").write_text(json.dumps({"r": 24}), encoding="utf-8")
     served = serving(tmp_path, adapter=("tuned", adapter), gpu=True)
     spelled = " ".join(arguments(served, port=1234))
-    assert f"--enable-lora --max-lora-rank 32 --lora-modules tuned={adapter}" in spelled
+    assert f"--enable-lora --max-loras 1 --max-lora-rank 32 --lora-modules tuned={adapter}" in spelled
+    large = tmp_path / "large"
+    large.mkdir()
+    (large / "adapter_config.json").write_text(json.dumps({"r": 64}), encoding="utf-8")
+    both = serving(tmp_path, adapter=("tuned", adapter), more=(("large", large),), gpu=True)
+    assert both.name == "tuned"
+    assert f"--enable-lora --max-loras 2 --max-lora-rank 64 --lora-modules tuned={adapter} large={large}" in " ".join(
+        arguments(both, port=1234)
+    )
     assert "--enforce-eager" not in spelled
     assert served.name == "tuned"
     with LocalVllm(served) as server:
@@ -254,19 +263,39 @@ def test_the_real_server_keeps_to_a_schema_of_two_tools(vllm_server: LocalVllm) 
 
 @pytest.mark.model
 @pytest.mark.slow
-def test_the_adapter_by_name_says_what_the_merged_one_says(vllm_server: LocalVllm) -> None:
-    """Both ways of serving are real: the same plan from either, and the bare base beside it plans another."""
-    served = prepare_model(read_settings({}, home=HOME, serve="lora"))
+def test_adapters_by_name_say_what_they_say_when_merged(vllm_server: LocalVllm, tmp_path: Path) -> None:
+    """Both ways of serving are real: the same plan from either; the bare base and an untrained adapter beside it plan another."""
+    untrained = without_effect(default_adapter(), tmp_path / "untrained")
+    served = prepare_model(read_settings({}, home=HOME, serve="lora", beside=str(untrained)))
     assert served.adapter is not None
     folder = served.folder.parent
     with start_vllm(
-        served.folder, served_name="base", adapter=served.adapter, log=folder / "vllm-tests-lora.log", gpu=served.gpu
+        served.folder,
+        served_name="base",
+        adapter=served.adapter,
+        more=served.more,
+        log=folder / "vllm-tests-lora.log",
+        gpu=served.gpu,
     ) as server:
         assert server.name == served.adapter[0]
         by_name = plan_of("dry cat food under $4", server, server.name)
         bare = plan_of("dry cat food under $4", server, "base")
+        assert plan_of("dry cat food under $4", server, "untrained") == bare
     assert by_name == plan_of("dry cat food under $4", vllm_server, vllm_server.name) != bare
     assert json.loads(by_name)["calls"] == [{"tool": "search_catalog", "query": "dry cat food", "max_price": 4}]
+
+
+def without_effect(adapter: Path | None, folder: Path) -> Path:
+    """Copy an adapter with all of one side of its products zero, as before its first step."""
+    from safetensors.numpy import load_file, save_file
+
+    assert adapter is not None
+    folder.mkdir()
+    shutil.copy(adapter / "adapter_config.json", folder)
+    weights = load_file(adapter / "adapter_model.safetensors")
+    still = {name: 0 * array if ".lora_B." in name else array for name, array in weights.items()}
+    save_file(still, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    return folder
 
 
 def plan_of(message: str, server: LocalVllm, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import threading
 import time
@@ -288,6 +289,23 @@ def test_what_cannot_be_served_is_refused_before_anything_is_started(
         )
     with pytest.raises(ShopError, match="is not a LoRA adapter: it has no adapter_config"):
         model_service.prepare_model(read_settings({}, home=tmp_path, serve=serve, base_model=base, adapter=base))
+
+
+def test_several_adapters_are_served_at_once_by_their_folders_names(tmp_path: Path, tiny: tuple[Path, Path]) -> None:
+    base, adapter = tiny
+    other = Path(shutil.copytree(adapter, tmp_path / "other"))
+    lora: dict[str, Any] = {"home": tmp_path, "serve": "lora", "base_model": base, "adapter": adapter}
+    served = model_service.prepare_model(read_settings({}, **lora, beside=str(other)))
+    assert (served.adapter, served.more) == (("shoptalk", adapter), (("other", other),))
+    twice = Path(shutil.copytree(adapter, tmp_path / "b" / "other"))
+    for wrong, said in (
+        ({"beside": f"{other}:{twice}"}, "two are called the same"),
+        ({"beside": str(tmp_path / "none")}, "No adapter folder at"),
+        ({"beside": str(other), "serve": "merged"}, "this one is merged: set SHOPTALK_SERVE=lora"),
+        ({"beside": str(other), "adapter": None}, "name that one with SHOPTALK_ADAPTER"),
+    ):
+        with pytest.raises(ShopError, match=said):
+            model_service.prepare_model(read_settings({}, **{**lora, **wrong}))
 
 
 def test_an_adapter_beside_its_base_is_what_answers(tmp_path: Path, tiny: tuple[Path, Path]) -> None:

@@ -510,6 +510,20 @@ def train(
 
 
 @app.command(rich_help_panel=MAKE)
+def adapters(
+    runs: Annotated[
+        list[Path] | None, typer.Argument(metavar="OUT", help="Folders of replays, beside those in the home folder.")
+    ] = None,
+) -> None:
+    """List the adapters that are there, how each was made and what replays found, and say which one answers."""
+    from ui.adapters import adapters as found
+    from ui.adapters import text
+    from ui.settings import read_settings
+
+    _say(text(found(read_settings(), runs=runs or ())))
+
+
+@app.command(rich_help_panel=MAKE)
 def bench(
     output: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: bench in the home folder.")] = None,
     shop: ShopOption = None,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str, float], None]
 
 SERVED_NAME = "shoptalk"
+BASE_NAME = f"{SERVED_NAME}-base"  # of the base itself, where adapters are served beside it
 WATCH_SECONDS = 15.0
 ANSWER_SECONDS = 30.0  # one token; a busy server takes a few seconds, a hung one for ever
 TRIES = 2  # watches in a row without an answer, before the server is started again
@@ -39,11 +40,12 @@ class Status:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """What vLLM is to serve: a model folder, and an adapter beside it where it is not merged in."""
+    """What vLLM is to serve: a model folder, an adapter beside it where it is not merged in, and more that others ask for."""
 
     folder: Path
     adapter: tuple[str, Path] | None
     gpu: bool
+    more: tuple[tuple[str, Path], ...] = ()
 
 
 def has_gpu_build() -> bool:
@@ -106,13 +108,22 @@ def prepare_model(settings: Settings, *, progress: Progress | None = None) -> Se
         base = prepare_base_model(settings.models_folder / "base", progress=progress)
     adapter = chosen_adapter(settings)
     if adapter is None:
+        if settings.beside:
+            raise ShopError("SHOPTALK_BESIDE serves adapters beside another: name that one with SHOPTALK_ADAPTER")
         return Served(folder=base, adapter=None, gpu=gpu)
     if merges(settings):
+        if settings.beside:
+            raise ShopError("SHOPTALK_BESIDE serves adapters by name, and this one is merged: set SHOPTALK_SERVE=lora")
         folder = merge_adapter(base=base, adapter=adapter, folder=settings.models_folder / "tuned", progress=progress)
         return Served(folder=folder, adapter=None, gpu=gpu)
-    if problem := adapter_problem(adapter, base=base):
-        raise ShopError(problem)
-    return Served(folder=base, adapter=(SERVED_NAME, adapter), gpu=gpu)
+    more = tuple((folder.name, folder) for folder in settings.adapters_beside)
+    names = [SERVED_NAME, BASE_NAME, *(name for name, _ in more)]
+    if len(set(names)) < len(names):
+        raise ShopError(f"Adapters are served by their folders' names, and two are called the same: {', '.join(names)}")
+    for folder in (adapter, *settings.adapters_beside):
+        if problem := adapter_problem(folder, base=base):
+            raise ShopError(problem)
+    return Served(folder=base, adapter=(SERVED_NAME, adapter), gpu=gpu, more=more)
 
 
 class ModelService:
@@ -211,8 +222,9 @@ class ModelService:
         self._server = LocalVllm(
             Serving(
                 model=served.folder,
-                served_name=SERVED_NAME if served.adapter is None else f"{SERVED_NAME}-base",
+                served_name=SERVED_NAME if served.adapter is None else BASE_NAME,
                 adapter=served.adapter,
+                more=served.more,
                 gpu=served.gpu,
                 log=self.settings.models_folder / "vllm.log",
                 stall_seconds=self.settings.start_seconds,

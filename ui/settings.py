@@ -46,6 +46,11 @@ class Settings(BaseSettings):
         "auto",
         description="How vLLM gets the adapter: merged into the base, or beside it. auto: lora on a GPU, else merged.",
     )
+    beside: str = Field(
+        "",
+        description="Folders of more LoRA adapters, separated by colons, for vLLM to serve beside the base and the adapter, "
+        "each by its folder's name; not where adapters are merged.",
+    )
     start_seconds: float = Field(
         300, gt=0, description="Give up when vLLM makes no progress in starting for this long."
     )
@@ -84,6 +89,11 @@ class Settings(BaseSettings):
     free_words: bool = Field(
         _LIMITS.free_words, description="Let the model word answers freely, within the record: for larger models."
     )
+
+    @property
+    def adapters_beside(self) -> tuple[Path, ...]:
+        """Give the folders of the adapters that are served beside the one that answers."""
+        return tuple(Path(folder) for folder in self.beside.split(os.pathsep) if folder)
 
     @property
     def shop_folder(self) -> Path:
