@@ -78,8 +78,8 @@ def search_catalog(
     turn: Turn = runtime.context
     notes: list[str] = []
     near: list[str] = []
-    if not query and turn.alone:
-        query = _named_anew(turn, said=[*(having or ()), *(without or ())])
+    if turn.alone:
+        query = _named_anew(turn, query, said=[*(having or ()), *(without or ())]) or query
     if query:
         query = _option(turn, query) or query
         if qualifier := _qualifier(turn, query):
@@ -640,13 +640,14 @@ def _own_words(turn: Turn, query: str) -> str | None:
     return own.asked.text if meant and (asked is None or meant.isdisjoint(asked)) else None
 
 
-def _named_anew(turn: Turn, *, said: Sequence[str]) -> str | None:
-    """Give the other thing that a message starts with, where only bounds were planned: "cheese for tacos, store brand" after tacos.
+def _named_anew(turn: Turn, query: str | None, *, said: Sequence[str]) -> str | None:
+    """Give the other thing that a message starts with: "cheese for tacos, store brand", planned as tacos again after tacos.
 
-    `said` are the words that the plan takes for some of the list on the table ("with nuts", after ice cream).
+    Only where the plan has no query, or that of the wish on the table once more; `said` are the words that it takes for
+    some of the list ("with nuts", after ice cream).
     """
     held, catalog = turn.request, turn.shop.catalog
-    if held is None or turn.options:
+    if held is None or turn.options or (query and stems(query) != stems(held.wish.query)):
         return None
     head = re.split(r"[,.;:!?]|\bfor\b|\bunder\b", turn.message.lower())[0]
     thing = re.sub(

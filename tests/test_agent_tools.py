@@ -212,6 +212,9 @@ def test_another_thing_that_a_message_starts_with_is_no_refinement(talk: Talk) -
     """What was planned as tacos of the store brand: "cheese for tacos, store brand", said after tacos were searched for."""
     talk.say("steak sauce", call("search_catalog", query="steak sauce"))
     assert talk.say("popcorn for the sauce, store brand", call("search_catalog", brand="store brand")).items == ["i02"]
+    talk.say("steak sauce", call("search_catalog", query="steak sauce"))
+    again = call("search_catalog", query="steak sauce", brand="store brand")
+    assert talk.say("popcorn for the sauce, store brand", again).items == ["i02"]
     talk.say("shredded cheese", call("search_catalog", query="shredded cheese"))
     for said in ("store brand", "shredded cheese, store brand", "the popcorn one, store brand"):
         told = talk.say(said, call("search_catalog", brand="store brand"))
