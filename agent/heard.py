@@ -118,7 +118,8 @@ class Heard:
     `most` and `least` are amounts in dollars; `tier` is the brand tier wanted ("store brand", "name brand"); `places` are
     those in the list, in the order said, `LAST` for the last; `one_thing` says that it only takes up "it" or "that"; `words`
     are all its words but for those that say nothing ("some", "please"), `refused` those right after a "no" or "not";
-    `forgets` are the words of what it asks to be forgotten, where it asks for nothing else.
+    `forgets` are the words of what it asks to be forgotten, where it asks for nothing else; `one_number` is its only number,
+    where that counts nothing ("2 of them").
     """
 
     most: float | None = None
@@ -129,6 +130,7 @@ class Heard:
     words: frozenset[str] = frozenset()
     refused: frozenset[str] = frozenset()
     forgets: tuple[str, ...] = ()
+    one_number: int | None = None
 
 
 def hear(message: str) -> Heard:
@@ -151,6 +153,7 @@ def hear(message: str) -> Heard:
         one_thing=bool(_ONE_THING.match(text)),
         words=bare_words(text),
         refused=frozenset(word for found in _REFUSES.finditer(text) for word in re.findall(r"[^\W_]+", found[1])),
+        one_number=_one_number(text),
         forgets=tuple(_NAMED.findall(found["what"])) if (found := _FORGETS.match(text)) else (),
     )
 
@@ -162,6 +165,17 @@ def bare_words(text: str) -> frozenset[str]:
     ['frozen', 'nuggets']
     """
     return frozenset(re.findall(r"[^\W_]+", text.lower())) - _FILLER
+
+
+def _one_number(text: str) -> int | None:
+    """Read the only number of a text that counts nothing.
+
+    >>> _one_number("add 2"), _one_number("number two please"), _one_number("2 of the cheese"), _one_number("add 2 of 3")
+    (2, 2, None, None)
+    """
+    numbers = re.findall(r"(?<![\w.$])\d+(?![\w.%])", digits := as_digits(text))
+    counts = re.search(r"\d\s*(?:x\b|of\b|times\b|more\b|packs?\b|each\b|pieces?\b)|\bx\s*\d", digits)
+    return int(numbers[0]) if len(numbers) == 1 and counts is None else None
 
 
 def _bounds(text: str) -> tuple[float | None, float | None]:

@@ -50,6 +50,8 @@ def mend_call(
         arguments = _wanted(arguments, heard)
     if call.name == "search_catalog" and arguments.get("having"):
         arguments = _refused(arguments, heard)
+    if call.name == "update_cart":
+        arguments = _counted_once(arguments, heard)
     if not arguments.get("why_not"):
         arguments = _places(call.name, arguments, heard, shown=shown, focus=focus)
     return ToolCall(name=call.name, arguments=arguments)
@@ -100,6 +102,14 @@ def _refused(arguments: Mapping[str, Any], heard: Heard) -> dict[str, Any]:
     if kept := [word for word in arguments["having"] if word not in turned]:
         out["having"] = kept
     out["without"] = [*out.get("without", []), *turned]
+    return out
+
+
+def _counted_once(arguments: Mapping[str, Any], heard: Heard) -> dict[str, Any]:
+    """Take one number for one thing: "add 2" means the second item, and not two of it."""
+    out = dict(arguments)
+    if heard.one_number is not None and out.get("positions") == [heard.one_number] == [out.get("quantity")]:
+        del out["quantity"]
     return out
 
 
