@@ -759,7 +759,8 @@ def keep(work: Work, write: Write) -> None:
         "messages": messages,
         "shown": rows,
         "new_list": work.new_list,
-        "request": work.requests[0] if work.requests else _failed_request(work),
+        # Where nothing is cheaper than it, the list before stays on the table, and so does its wish.
+        "request": work.requests[0] if work.requests else failed if failed and failed.task != "similar" else None,
     }
     write(Finished(messages=messages, quick_replies=tuple(quick_replies(work))))
 

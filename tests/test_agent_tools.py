@@ -440,6 +440,8 @@ def test_nothing_unlike_is_cheaper(talk: Talk) -> None:
     talk.say("popcorn", call("search_catalog", query="popcorn"))
     told = talk.say("cheaper", call("similar_items", position=1, than="cheaper"))
     assert (told.items, told.sentences) == ([], ["Nothing like it here is cheaper than popcorn."])
+    told = talk.say("without nuts then", call("search_catalog", without=["nuts"]))
+    assert told.items == ["i02"], "the list before is still on the table, and what is said narrows it"
     told = talk.say("popcorn under $1", call("search_catalog", query="popcorn", max_price=1))
     assert told.sentences[-1] == "The cheapest one here costs $2.50."
     assert told.reply.evidence["near"] == ["i02"]

@@ -393,12 +393,17 @@ def processes_of(home: Path) -> set[int]:
 
 def press_ctrl_c(run: Running, *, home: Path, within: float) -> None:
     """Press it as a terminal does, for the whole group; all has ended in time, with one sentence and nothing left."""
+    stop(run, signal.SIGINT, home=home, within=within)
+    assert run.told.endswith("\nStopped. What was finished is kept.\n")
+
+
+def stop(run: Running, sent: signal.Signals, *, home: Path, within: float) -> None:
+    """Send a signal to the whole group; all has ended in time, and nothing is left."""
     begun = time.monotonic()
-    os.killpg(run.process.pid, signal.SIGINT)
-    assert run.end() == 130, run.told
+    os.killpg(run.process.pid, sent)
+    assert run.end() == 128 + sent, run.told
     assert time.monotonic() - begun < within
     assert processes_of(home) == set(), "what it started outlives it"
-    assert run.told.endswith("\nStopped. What was finished is kept.\n")
     assert "Traceback" not in run.told + run.said
 
 
@@ -476,8 +481,11 @@ def wording_for_ever(server: Any, *, held: threading.Event, let_go: threading.Ev
 
 
 @pytest.mark.slow
-def test_ctrl_c_in_the_middle_of_a_turn_does_not_wait_for_the_model(place: Place) -> None:
-    """A turn may take 12 seconds, or what its owner allows; who presses Ctrl-C does not want its end."""
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda sent: sent.name)
+def test_a_command_that_is_stopped_in_the_middle_of_a_turn_does_not_wait_for_the_model(
+    place: Place, sent: signal.Signals
+) -> None:
+    """A turn may take 12 seconds, or what its owner allows; who presses Ctrl-C, or closes the terminal, wants no end of it."""
     held, let_go = threading.Event(), threading.Event()
     wording_for_ever(place.server, held=held, let_go=let_go)
     settings, typed = model_settings(place.server), "milk, and more cheese\n"
@@ -486,7 +494,7 @@ def test_ctrl_c_in_the_middle_of_a_turn_does_not_wait_for_the_model(place: Place
     ) as stopped:
         stopped.until(lambda run: held.is_set())
         try:
-            press_ctrl_c(stopped, home=place.home, within=6)
+            stop(stopped, sent, home=place.home, within=6)
         finally:
             let_go.set()
 
