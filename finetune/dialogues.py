@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import IO, TYPE_CHECKING, Any
@@ -230,6 +232,35 @@ def dialogues(
             **options,
         )
     return {**counted, "cut": held.cut, "weeks": weeks, "seed": seed}
+
+
+def read_shares(texts: Sequence[str]) -> dict[str, float]:
+    """Read "kind=weight" as they stand on a command line, beside which the others keep the weights of `SHARES`.
+
+    >>> read_shares(["ask=3", "hostile=0"])
+    {'ask': 3.0, 'hostile': 0.0}
+
+    Raises:
+        ShopError: when a kind is none, a weight is no number or below 0, or every kind is left out.
+    """
+    out: dict[str, float] = {}
+    for text in texts:
+        kind, _, weight = text.partition("=")
+        if kind not in SHARES:
+            near = get_close_matches(kind, SHARES, n=1)
+            raise ShopError(
+                f"No kind of message is called {kind}. "
+                + (f"Did you mean {near[0]}?" if near else f"There are: {', '.join(SHARES)}")
+            )
+        try:
+            out[kind] = float(weight)
+        except ValueError:
+            out[kind] = -1.0
+        if not 0 <= out[kind] < inf:
+            raise ShopError(f"A share is a kind and its weight, as in {kind}=3; got {text}")
+    if not any({**SHARES, **out}.values()):
+        raise ShopError("Every kind of message is left out, so nothing can be said")
+    return out
 
 
 def write_dialogues(

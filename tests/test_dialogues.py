@@ -11,7 +11,7 @@ import pytest
 
 from agent.conversation import Conversation, Message, read_conversations, to_json
 from agent.plan import check_call
-from finetune.dialogues import REPEATS, Talk, _option, folded, write_dialogues
+from finetune.dialogues import REPEATS, SHARES, Talk, _option, folded, read_shares, write_dialogues
 from finetune.phrasebook import Spoken, load_phrases
 from retrieval.records import ShopError
 from tests.small_shop import small_shop
@@ -91,6 +91,24 @@ def test_shares_choose_the_kinds(tmp_path: Path) -> None:
     shares = {kind: only.get(kind, 0.0) for kind in load_phrases().kinds}
     counted, _ = made(tmp_path / "out.jsonl", shares=shares, branches=3)
     assert set(counted["kinds"]) == {"search", "why"}
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (["serch=2"], "Did you mean search"),
+        (["zzz=2"], "There are: search, occasion"),
+        (["ask=-1"], "as in ask=3; got ask=-1"),
+        (["ask=much"], "got ask=much"),
+        (["ask"], "got ask"),
+        (["ask=inf"], "got ask=inf"),
+        (["ask=nan"], "got ask=nan"),
+        ([f"{kind}=0" for kind in SHARES], "Every kind of message is left out"),
+    ],
+)
+def test_a_share_that_is_none_is_said_before_anything_is_made(texts: list[str], said: str) -> None:
+    with pytest.raises(ShopError, match=said):
+        read_shares(texts)
 
 
 def test_without_a_basket_after_the_cut_nothing_is_written(tmp_path: Path) -> None:

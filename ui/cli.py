@@ -412,19 +412,30 @@ def dialogues(
             metavar="SET.jsonl", help="A conversation set none of whose messages is to be trained on; repeat."
         ),
     ] = None,
+    share: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND=WEIGHT", help="How often a kind of message is said beside the others; repeat. 0: never."
+        ),
+    ] = None,
+    turns: Annotated[int, typer.Option(min=1, max=8, help="Most messages of the shopper in one conversation.")] = 5,
     seed: Annotated[int, typer.Option(help="The same seed makes the same conversations.")] = 0,
 ) -> None:
     """Make training conversations from the shop's histories, with the real tools.
 
     The tools see nothing of the last weeks: they run on a shop prepared from what came before.
     """
+    import time
+
     from finetune.dialogues import dialogues as make
+    from finetune.dialogues import read_shares
     from retrieval.shop import Shop
     from ui.progress import progress_bar
     from ui.settings import read_settings
 
-    settings = read_settings(shop=shop)
+    settings, shares = read_settings(shop=shop), read_shares(share or ())
     out = output or settings.home / "dialogues.jsonl"
+    started = time.monotonic()
     with Shop.open(settings.shop_folder) as opened, progress_bar("Conversations") as progress:
         counted = make(
             opened,
@@ -436,10 +447,13 @@ def dialogues(
             weeks=weeks,
             seed=seed,
             apart=apart or (),
+            shares=shares,
+            max_turns=turns,
             progress=progress,
         )
     _say(
-        f"{counted['conversations']:,} conversations with {counted['turns']:,} messages are in {out}. Next: shoptalk train"
+        f"{counted['conversations']:,} conversations with {counted['turns']:,} messages are in {out}, made in "
+        f"{time.monotonic() - started:.0f} s. Next: shoptalk train"
     )
 
 
