@@ -54,6 +54,7 @@ FORBIDDEN = re.compile(
             r"\b(first|leads?|top|ahead of #|behind #|before #|after #) (on|in|for) (price|size)\b|\bonly \w+ of (its|the|this|that)\b",
             r"\b(since|because|instead of|next to|with|than|against|beside|from|after|before|like)( you \w+)? #, ?#",
             # what others do
+            rf"\byou(?:'ve)? \w+: ?\d+ {MANY}\b",
             rf"\b(all|most|many|every|more|few|fewer|no) (other )?{MANY}\b|\b(more|less) (popular|often|regular)\b",
             rf"\b{MANY} (\w+ )?(like|love|liked|loved|favou?r)\b|\b(sells?|selling) (\w+ )?(well|most|often|more|less)\b",
             rf"\b{NOT}\b[^,;:]*\b{MANY}\b|\b{MANY}\b[^,;:]*\b{NOT}\b",

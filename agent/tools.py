@@ -46,6 +46,7 @@ DEAR = frozenset(["expensive", "pricey", "costly", "overpriced"])  # "nothing ex
 FREE_OF = ("gluten", "wheat", "dairy", "lactose", "egg", "soy", "nut", "peanut", "sugar", "fat", "salt", "caffeine")
 FREE_ELSE = frozenset("feel for get one any have are is be it and buy hands stress care toll duty set with".split())
 VAGUE = frozenset(["something", "anything", "stuff"])  # there is no kind of "something sweet" to ask for
+MANY = 12  # of one thing; more may be the size that names it
 RETRIEVED = 80  # candidates a tool hands to the ranking: beyond it the order no longer changes the first five
 
 
@@ -399,6 +400,8 @@ def update_cart(
         if not items:
             missing = Problem(text="That item is not in your cart.", act="cart")
             return missing.text, missing
+    if action == "add" and quantity and any(_is_its_size(quantity, item) for item in items):
+        quantity = None  # "put the store brand 64 in" is one jar of 64 oz
     # Removing without a number takes all of an item out; 0 stands for all.
     edit = CartEdit(
         action=action,
@@ -823,6 +826,11 @@ def _by_size(turn: Turn, anchor: Item, than: str) -> frozenset[str]:
         if other.amount > own.amount * 1.02 if than == "bigger" else other.amount < own.amount * 0.98:
             kept.add(candidate.item_id)
     return frozenset(kept)
+
+
+def _is_its_size(number: int, item: Item) -> bool:
+    """Say whether a number beyond what people take of one thing is the size on its label."""
+    return number > MANY and re.search(rf"(?<![\d.]){number}(?![\d.])", item.title) is not None
 
 
 def _one_of_several(message: str, name: str) -> bool:

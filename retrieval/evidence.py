@@ -192,7 +192,8 @@ def _match(item_id: str, counts: bool, evidence: Evidence) -> list[Fact]:
     out = []
     asked = dict.fromkeys(re.findall(r"[a-z0-9%&']+", wish.query.lower()))
     words = [word for word in asked if stem(word) not in FILLER and not word.isdigit() and contains(item.text, word)]
-    words += [phrase.lower() for phrase in wish.text_all if phrase.lower() not in words and contains(item.text, phrase)]
+    told = [phrase.lower() for phrase in wish.text_all if contains(item.text, phrase)]
+    words += [phrase for phrase in told if not set(phrase.split()) <= set(words)]  # "whole bean" of "whole bean coffee"
     if words:
         out.append(Fact(kind="matches", words=tuple(words[:MOST_WORDS])))
     for name in wish.attributes:

@@ -574,6 +574,15 @@ def test_an_item_without_a_price_has_none() -> None:
     assert supported("[2] costs $2.50.", spoken)
 
 
+def test_what_others_buy_is_no_proof_that_you_do() -> None:
+    """As a small model put two true facts together: "is one you buy: 317 shoppers"."""
+    facts = (Fact(kind="popular", count=317), Fact(kind="bought_times", count=1))
+    spoken = Spoken(rows={1: row("Crackers", *facts)})
+    assert supported("[1] is popular: 317 shoppers buy it.", spoken)
+    assert not supported("[1] is one you buy: 317 shoppers.", spoken)
+    assert not supported("You've had [1], one you bought: 317 people.", spoken)
+
+
 @given(st.text(max_size=200))
 def test_any_text_is_judged(text: str) -> None:
     """Promise: whatever a model writes, the checker answers, and a sentence ends within the text or not at all."""

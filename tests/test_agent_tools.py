@@ -227,6 +227,14 @@ def test_a_word_that_nobody_said_gives_way_to_what_the_message_names(talk: Talk)
     assert talk.say("no beer but zorbing", call("search_catalog", query="zorbing")).items == []
 
 
+def test_a_word_that_was_asked_for_twice_is_matched_once(talk: Talk) -> None:
+    """A reason read "matches whole bean coffee whole bean"."""
+    told = talk.say("dry cat food", call("search_catalog", query="dry cat food", having=["dry cat"]))
+    assert [
+        fact["words"] for item in told.reply.evidence["items"] for fact in item["facts"] if fact["kind"] == "matches"
+    ] == [["dry", "cat", "food"]]
+
+
 def test_past_purchases_and_their_absence_are_wishes_too(talk: Talk) -> None:
     """What was bought before and what never was: the history decides, not the model."""
     both = {"i06", "i07"}
@@ -735,6 +743,15 @@ def test_a_name_for_one_thing_takes_out_what_was_put_in_last(
     told = talk.say(message, call("update_cart", action="remove", query=query))
     assert talk.cart == left
     assert told.sentences[1] == said
+
+
+def test_a_size_that_names_a_thing_is_no_count_of_it(talk: Talk) -> None:
+    """Sixty-four jars, $319.36, came of "put the store brand 64 in"; six of the 48 oz are six."""
+    talk.say("ice cream", call("search_catalog", query="vanilla ice cream"))
+    told = talk.say("put the store brand 48 in", call("update_cart", action="add", positions=[1], quantity=48))
+    assert (talk.cart, told.sentences[0]) == ((("i10", 1),), "Added Vanilla ice cream, 48 oz, store brand.")
+    talk.say("and 20 more of it", call("update_cart", action="add", positions=[1], quantity=20))
+    assert talk.cart == (("i10", 21),)
 
 
 def test_lines_of_the_cart_are_counted_where_there_is_no_list(tmp_path: Path) -> None:

@@ -287,13 +287,13 @@ def test_adapters_by_name_say_what_they_say_when_merged(vllm_server: LocalVllm, 
 
 def without_effect(adapter: Path | None, folder: Path) -> Path:
     """Copy an adapter with all of one side of its products zero, as before its first step."""
-    from safetensors.numpy import load_file, save_file
+    from safetensors.torch import load_file, save_file
 
     assert adapter is not None
     folder.mkdir()
     shutil.copy(adapter / "adapter_config.json", folder)
     weights = load_file(adapter / "adapter_model.safetensors")
-    still = {name: 0 * array if ".lora_B." in name else array for name, array in weights.items()}
+    still = {name: 0 * tensor if ".lora_B." in name else tensor for name, tensor in weights.items()}
     save_file(still, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     return folder
 
