@@ -437,8 +437,6 @@ def remember(
     if not text or (kind != "note" and not _says(turn, text)):
         problem = Problem(text="Tell me in a few words what I should remember.", act="remember")
         return problem.text, problem
-    if kind == "note":
-        text = re.sub(r"^(?:is|am|are) (?=\w)", "", text)  # "is lactose intolerant" is said back as "lactose intolerant"
     item_ids: tuple[str, ...] = ()
     if kind == "like":
         hits = turn.shop.catalog.search([text], wish=Wish(query=text), limit=3)

@@ -74,7 +74,9 @@ class Work:
     acts: list[str] = field(default_factory=list)
     raw: list[str] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
-    refused: list[dict[str, str]] = field(default_factory=list)  # the model's sentences that were not said
+    refused: list[dict[str, str]] = field(
+        default_factory=list
+    )  # the model's sentences that were not said, and for what
     mended: int = 0  # calls that code changed before it made them
     first_list_seconds: float | None = None
     cart: Cart = ()

@@ -859,12 +859,6 @@ def test_likes_and_dislikes_are_remembered_by_number_and_by_name(talk: Talk) -> 
     ]
 
 
-def test_a_note_is_said_back_in_words_that_stand_alone(talk: Talk) -> None:
-    """It read "Noted: is lactose intolerant"."""
-    told = talk.say("im lactose intolerant", call("remember", kind="note", text="is lactose intolerant"))
-    assert (told.sentences, talk.memory) == (["Noted: lactose intolerant."], [("note", "lactose intolerant")])
-
-
 def test_a_taste_that_nobody_spoke_of_is_not_remembered(talk: Talk) -> None:
     """The model cannot make one up."""
     told = talk.say("hello there", call("remember", kind="avoid", text="cheese"))
