@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,12 @@ HOME = ROOT / ".shoptalk" / "tests"  # kept between runs, and apart from the sho
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give each of several workers cores of its own: threads of two workers on one core wait for each other."""
+    """Give each of several workers cores of its own: threads of two workers on one core wait for each other.
+
+    A shell that starts the suite in the background has it, and all that it starts, ignore Ctrl-C, which tests press.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     worker = getattr(config, "workerinput", None)
     cores = sorted(os.sched_getaffinity(0))
     if worker is not None and len(cores) > 1:
