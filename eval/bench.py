@@ -217,16 +217,8 @@ def measure_turns(
     subset = output / set_path.name
     write_whole(subset, "".join(json.dumps(to_json(one), ensure_ascii=False) + "\n" for one in chosen))
     with process_memory.watched(os.getpid()) as peak, open_assistant() as assistant:
-        record = replay(
-            subset,
-            assistant=assistant,
-            items=assistant.shop.catalog.items,
-            bought=assistant.shop.history.bought,
-            output=output / "replay",
-            config=describe(assistant) if describe is not None else None,
-            seed=seed,
-            fresh=True,
-        )
+        config = describe(assistant) if describe is not None else None
+        record = replay_afresh(subset, assistant=assistant, output=output / "replay", seed=seed, config=config)
     usages = [
         dict(message.usage)
         for conversation in read_conversations(output / "replay" / "conversations.jsonl")
@@ -265,16 +257,24 @@ def measure_without_model(
 ) -> dict[str, float]:
     """Hold the same conversations without the model: each turn's work is done one step after the other, and nothing waits."""
     with tempfile.TemporaryDirectory(prefix="shoptalk-") as folder, open_assistant() as assistant:
-        found = replay(
-            set_path,
-            assistant=assistant,
-            items=assistant.shop.catalog.items,
-            bought=assistant.shop.history.bought,
-            output=Path(folder) / "replay",
-            seed=seed,
-            fresh=True,
-        )["results"]
+        found = replay_afresh(set_path, assistant=assistant, output=Path(folder) / "replay", seed=seed)["results"]
     return {f"no_model_turn_seconds_p{p}": float(found[f"turn_seconds_p{p}"]) for p in (50, 95)}
+
+
+def replay_afresh(
+    set_path: Path, *, assistant: Any, output: Path, seed: int, config: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Replay a set from its start and grade it by the assistant's own shop."""
+    return replay(
+        set_path,
+        assistant=assistant,
+        items=assistant.shop.catalog.items,
+        bought=assistant.shop.history.bought,
+        output=output,
+        config=config,
+        seed=seed,
+        fresh=True,
+    )
 
 
 def draw(conversations: Sequence[Conversation], *, turns: int, rng: random.Random) -> list[Conversation]:

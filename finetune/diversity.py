@@ -54,13 +54,13 @@ def diversity(texts: Sequence[str], *, embedder: Embedder, beside: Sequence[str]
     Raises:
         ShopError: when there are fewer than two texts.
     """
-    counts = Counter(" ".join(text.lower().split()) for text in texts)
+    counts = Counter(map(_in_one_case, texts))
     if len(counts) < 2:
         raise ShopError("There are fewer than two different texts, so nothing can be said of their diversity")
     kinds = list(counts)
     sample = Random(seed).sample(kinds, min(SAMPLE, len(kinds)))
-    known = list(dict.fromkeys(" ".join(text.lower().split()) for text in beside))
-    distances = nearest(encoded(kinds, embedder), encoded(known, embedder) if known else None)
+    known = list(dict.fromkeys(map(_in_one_case, beside)))
+    distances = nearest(embedder.encode(kinds), embedder.encode(known) if known else None)
     ten, fifty, ninety = np.percentile(distances, (10, 50, 90))
     one, two, three = (distinct(sample, size) for size in (1, 2, 3))
     return Diversity(
@@ -95,11 +95,6 @@ def nearest(vectors: NDArray[np.float32], others: NDArray[np.float32] | None = N
     return np.clip(out, 0.0, None)
 
 
-def encoded(texts: Sequence[str], embedder: Embedder) -> NDArray[np.float32]:
-    """Embed texts; unit vectors, one a row."""
-    return np.asarray(embedder.encode(list(texts)), dtype=np.float32)
-
-
 def said(path: Path) -> Iterator[str]:
     """Give what shoppers say in a file of conversations; a branch's own message only, not what it shares with its talk."""
     for one in read_conversations(path):
@@ -111,6 +106,10 @@ def phrasings() -> list[str]:
     """Give the bank's phrasings, slots by their names, the first of each choice."""
     held = (phrase for kind in load_phrases().phrases.values() for phrase in kind)
     return [re.sub(r"[{}]", "", next(expansions(phrase.text))) for phrase in held]
+
+
+def _in_one_case(text: str) -> str:
+    return " ".join(text.lower().split())
 
 
 def row(name: str, found: Diversity) -> str:

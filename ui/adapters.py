@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finetune.adapter import read_record
 from retrieval.records import ShopError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def adapters(settings: Settings, *, runs: Sequence[Path] = ()) -> list[Adapter]:
     for folder in dict.fromkeys(path.resolve() for path in _folders(settings, chosen, default_adapter())):
         weights = folder / "adapter_model.safetensors"
         sha256 = file_hash(weights)
-        config = _read(folder / "adapter_config.json")
+        config = read_record(folder / "adapter_config.json")
         out.append(
             Adapter(
                 folder=folder,
@@ -68,7 +68,7 @@ def adapters(settings: Settings, *, runs: Sequence[Path] = ()) -> list[Adapter]:
                 base=str(config.get("base_model_name_or_path") or "unknown"),
                 rank=config.get("r"),
                 mib=weights.stat().st_size / 2**20,
-                told=_read(folder / "run.json"),
+                told=read_record(folder / "run.json"),
                 runs=tuple(run for of, run in measured if of == sha256),
                 answers=chosen is not None and folder == chosen.resolve(),
             )
@@ -133,7 +133,7 @@ def _runs(home: Path, named: Sequence[Path]) -> Iterator[tuple[str, Run]]:
             raise ShopError(f"No results in {folder}: expected the folder of a run, with its results.json")
     files = {path.resolve() for path in (*home.glob("*/results.json"), *home.glob("*/*/results.json"))}
     files |= {(folder / "results.json").resolve() for folder in named}
-    records = [(path, _read(path)) for path in sorted(files)]
+    records = [(path, read_record(path)) for path in sorted(files)]
     for path, record in sorted(records, key=lambda one: str(one[1].get("date", "")), reverse=True):
         config, results = record.get("config") or {}, record.get("results") or {}
         if not isinstance(config, dict) or not config.get("adapter_sha256"):
@@ -149,11 +149,3 @@ def _runs(home: Path, named: Sequence[Path]) -> Iterator[tuple[str, Run]]:
             scores=scores,
         )
         yield str(config["adapter_sha256"]), run
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
