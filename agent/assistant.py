@@ -308,9 +308,9 @@ def _config(session_id: str) -> dict[str, Any]:
 
 
 def _focus(history: Sequence[Message], shown: Sequence[str]) -> int | None:
-    """Find the place, from 1, of the one item that was talked about since the list was shown."""
+    """Find the place, from 1, of the one item that was talked about, or put in the cart, since the list was shown."""
     for message in reversed(history):
-        about = message.evidence.get("about", ())
+        about = message.evidence.get("about") or message.evidence.get("changed", ())
         if len(about) == 1:
             return shown.index(about[0]) + 1 if about[0] in shown else None
         if message.items:

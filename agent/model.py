@@ -43,9 +43,15 @@ class Model(Protocol):
         ...
 
     def answer(
-        self, messages: Sequence[Mapping[str, str]], *, max_tokens: int, seconds: float, usage: Usage
+        self,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        max_tokens: int,
+        seconds: float,
+        usage: Usage,
+        grammar: str | None = None,
     ) -> Iterator[str]:
-        """Complete the messages with words, as they come."""
+        """Complete the messages with words, as they come; within a grammar (EBNF), where one is given."""
         ...
 
 
@@ -85,10 +91,17 @@ class OpenAIModel:
         )
 
     def answer(
-        self, messages: Sequence[Mapping[str, str]], *, max_tokens: int, seconds: float, usage: Usage
+        self,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        max_tokens: int,
+        seconds: float,
+        usage: Usage,
+        grammar: str | None = None,
     ) -> Iterator[str]:
-        """Complete the messages with words, as they come."""
-        yield from self._stream(messages, max_tokens=max_tokens, seconds=seconds, usage=usage)
+        """Complete the messages with words, as they come; a grammar is asked for in vLLM's own field."""
+        bound = {} if grammar is None else {"extra_body": {"structured_outputs": {"grammar": grammar}}}
+        yield from self._stream(messages, max_tokens=max_tokens, seconds=seconds, usage=usage, **bound)
 
     def _stream(
         self, messages: Sequence[Mapping[str, str]], *, max_tokens: int, seconds: float, usage: Usage, **more: Any

@@ -54,12 +54,12 @@ class Looked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CartEdit:
-    """A change of the cart: item ids with quantities to add or remove, or the wish to see or clear it.
+    """A change of the cart: item ids with quantities to add, to remove or to have, or the wish to see or clear it.
 
     `spared` are the ids of items in the cart that the words name too, and that stay in it.
     """
 
-    action: Literal["add", "remove", "show", "clear"]
+    action: Literal["add", "remove", "set", "show", "clear"]
     items: tuple[tuple[str, int], ...] = ()
     spared: tuple[str, ...] = ()
 

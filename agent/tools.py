@@ -338,7 +338,7 @@ def explain(
 @tool(response_format="content_and_artifact", parse_docstring=True)
 def update_cart(
     runtime: ToolRuntime,
-    action: Literal["add", "remove", "show", "clear"],
+    action: Literal["add", "remove", "set", "show", "clear"],
     positions: Positions | None = None,
     query: Text | None = None,
     quantity: Annotated[int, Field(ge=1, le=99)] | None = None,
@@ -346,7 +346,7 @@ def update_cart(
     """Change or show the cart.
 
     Args:
-        action: What to do.
+        action: What to do; set = change how many there are of it.
         positions: Which shown items, counted from 1.
         query: A named item, or the cheapest, dearest, biggest or smallest of those shown.
         quantity: How many of each.
@@ -356,8 +356,11 @@ def update_cart(
         return action, CartEdit(action=action)
     in_cart = [turn.item(item_id) for item_id, _ in turn.cart if item_id in turn.shop.catalog.items]
     spared: list[Item] = []
-    if action == "remove" and query and not positions:
-        items = named(query, in_cart)
+    of_cart = named(query, in_cart) if query and not positions and action in ("remove", "set") else []
+    if action == "set" and of_cart:
+        items = of_cart[-1:]
+    elif action == "remove" and query and not positions:
+        items = of_cart
         if not items:
             missing = Problem(text=f"There is no {query} in your cart.", act="cart")
             return missing.text, missing
@@ -388,7 +391,7 @@ def update_cart(
             if isinstance(found, Problem):
                 return found.text, found
             items = [found]
-    if action == "add" and turn.too_young and any(item.age_restricted for item in items):
+    if action in ("add", "set") and turn.too_young and any(item.age_restricted for item in items):
         refused = Problem(text=kept_back(turn), act="decline")
         return refused.text, refused
     if action == "remove":
@@ -402,6 +405,9 @@ def update_cart(
             return missing.text, missing
     if action == "add" and quantity and any(_is_its_size(quantity, item) for item in items):
         quantity = None  # "put the store brand 64 in" is one jar of 64 oz
+    if action == "set" and quantity is None:
+        unsaid = Problem(text="How many of it should be in the cart?", act="ask")
+        return unsaid.text, unsaid
     # Removing without a number takes all of an item out; 0 stands for all.
     edit = CartEdit(
         action=action,

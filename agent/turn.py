@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from random import Random
 from threading import Thread
 from typing import Any, TypedDict
 
@@ -74,9 +75,7 @@ class Work:
     acts: list[str] = field(default_factory=list)
     raw: list[str] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
-    refused: list[dict[str, str]] = field(
-        default_factory=list
-    )  # the model's sentences that were not said, and for what
+    refused: list[str] = field(default_factory=list)  # the model's sentences that were not said
     mended: int = 0  # calls that code changed before it made them
     first_list_seconds: float | None = None
     cart: Cart = ()
@@ -411,12 +410,14 @@ def answer(work: Work, write: Write) -> None:
         _say(work, write, sentence, source="plain")
     if not work.new_list and work.looked is None:
         return
-    spoken = spoken_of(work)
     fallback = plain_sentences(work)
     if not phrased(work):
         for sentence in fallback:
             _say(work, write, sentence, source="plain")
         return
+    if work.looked is not None and work.requests:
+        for sentence in looked_sentences(work.looked):  # the words below are about the new list
+            _say(work, write, sentence, source="plain")
     calls_left = work.turn.limits.model_calls - work.usage.llm_calls
     said_before = len(work.raw)
     asked = work.model is not None and not work.model_away and calls_left > 0
@@ -424,22 +425,21 @@ def answer(work: Work, write: Write) -> None:
         write(Notice(text=MODEL_IS_SLOW))
     elif asked:
         try:
-            for sentence in _sentences(_model_words(work)):
-                if len(work.raw) - said_before >= 3:
+            for sentence, true in _free_words(work) if work.turn.limits.free_words else _chosen_words(work):
+                if len(work.raw) - said_before >= wordings.MOST_SENTENCES:
                     break
                 if sentence in work.raw:
                     continue
-                if not grounding.supported(sentence, spoken):
-                    work.refused.append({"sentence": sentence, "for": "record"})
-                elif not (work.turn.limits.free_words or wordings.known(sentence, spoken)):
-                    work.refused.append({"sentence": sentence, "for": "wording"})
-                else:
+                if true:
                     _say(work, write, sentence, source="model")
+                else:
+                    work.refused.append(sentence)
         except ModelFailure:
             write(Notice(text=MODEL_STOPPED))
     said = work.raw[said_before:]
     left_out = _left_out(work, said)
     more = [sentence for sentence in fallback if not said or any(place in sentence for place in left_out)]
+    more = [sentence for sentence in more if sentence not in work.raw]
     if work.looked is not None:
         more += plain.answered(work.turn.message, work.looked, [*said, *more])
     for sentence in more:
@@ -470,11 +470,48 @@ def spoken_of(work: Work) -> grounding.Spoken:
     )
 
 
-def _model_words(work: Work) -> Iterator[str]:
+def _free_words(work: Work) -> Iterator[tuple[str, bool]]:
+    """Give the model's own sentences, and whether the record supports each."""
+    spoken = spoken_of(work)
+    for sentence in _sentences(_model_words(work)):
+        yield sentence, grounding.supported(sentence, spoken)
+
+
+def _chosen_words(work: Work) -> Iterator[tuple[str, bool]]:
+    """Give the sentences that the model chooses of all that may be said, and whether each is one of these.
+
+    A server that does not keep to a grammar may write others.
+    """
+    rng = Random(f"{len(work.history)} {work.turn.message}")  # another turn has other words for the same fact
+    said = wordings.wordings(topics(work), spoken=spoken_of(work), rng=rng)
+    if not any(one.topic.starts for one in said):
+        return
+    texts, held = {one.text for one in said}, ""
+    for sentence in _sentences(_model_words(work, grammar=wordings.grammar(said))):
+        held = f"{held} {sentence}".strip()  # a title may hold what looks like the end of a sentence
+        if held in texts or not any(text.startswith(held) for text in texts):
+            yield held, held in texts
+            held = ""
+    if held:
+        yield held, False
+
+
+def topics(work: Work) -> list[wordings.Topic]:
+    """Say what the words of this turn may be about: a new list, else what is looked at."""
+    if work.looked is not None and not work.requests:
+        return wordings.look_topics(work.looked)
+    return wordings.list_topics(work.shown, work.requests)
+
+
+def _model_words(work: Work, *, grammar: str | None = None) -> Iterator[str]:
     assert work.model is not None
     tail = (Message(role="assistant", tool_calls=tuple(work.calls)), Message(role="tool", content=work.rows))
     return work.model.answer(
-        _prompt(work, tail), max_tokens=work.turn.limits.answer_tokens, seconds=work.left(), usage=work.usage
+        _prompt(work, tail),
+        grammar=grammar,
+        max_tokens=work.turn.limits.answer_tokens,
+        seconds=work.left(),
+        usage=work.usage,
     )
 
 
@@ -511,18 +548,21 @@ def _spoken_rows(work: Work) -> dict[int, Recommendation]:
 
 def plain_sentences(work: Work) -> list[str]:
     """Say a list or a look in code's own words."""
-    if work.looked is not None:
-        tell = {
-            "explain": plain.explained,
-            "why_not": plain.explained,
-            "details": plain.detailed,
-            "compare": plain.compared,
-        }
-        sentences = tell[work.looked.kind](work.looked)
-        if not work.requests:
-            return sentences
-        return sentences + plain.listed(work.shown, requests=work.requests)
-    return plain.listed(work.shown, requests=work.requests)
+    looked = looked_sentences(work.looked) if work.looked is not None else []
+    if work.looked is not None and not work.requests:
+        return looked
+    return looked + plain.listed(work.shown, requests=work.requests)
+
+
+def looked_sentences(looked: Looked) -> list[str]:
+    """Say plainly what there is to say of items that are looked at."""
+    tell = {
+        "explain": plain.explained,
+        "why_not": plain.explained,
+        "details": plain.detailed,
+        "compare": plain.compared,
+    }
+    return tell[looked.kind](looked)
 
 
 def _rows(work: Work) -> str:
@@ -593,13 +633,16 @@ def changed_cart(
 
     >>> changed_cart([("a", 1)], CartEdit(action="add", items=(("b", 2),)), most_items=9, most_of_one=9)
     (('a', 1), ('b', 2))
+    >>> changed_cart([("a", 1)], CartEdit(action="set", items=(("a", 3),)), most_items=9, most_of_one=9)
+    (('a', 3),)
     """
     if edit.action == "clear":
         return ()
     held = dict(cart)
     for item_id, quantity in edit.items:
-        if edit.action == "add" and (item_id in held or len(held) < most_items):
-            held[item_id] = min(held.get(item_id, 0) + quantity, most_of_one)
+        if edit.action in ("add", "set") and (item_id in held or len(held) < most_items):
+            before = held.get(item_id, 0) if edit.action == "add" else 0
+            held[item_id] = min(before + quantity, most_of_one)
         elif edit.action == "remove" and item_id in held:
             left = held[item_id] - quantity if quantity else 0
             held[item_id] = left
@@ -641,6 +684,11 @@ def _cart_sentences(work: Work, edit: CartEdit, before: Cart, after: Cart) -> li
         lines = [f"{quantity} x {item.title}, {plain.price_text(item)}" for item, quantity in cart]
         return [plain.cart_text(cart), *([("; ".join(lines)) + "."] if lines else [])]
     held, now = dict(before), dict(after)
+    if edit.action == "set" and all(item_id in now for item_id, _ in edit.items):
+        told = [f"{now[item_id]} x {items[item_id].title}" for item_id, _ in edit.items if item_id in items]
+        over = any(now[item_id] < quantity for item_id, quantity in edit.items)
+        most = [f"A cart takes {limits.cart_quantity} of one item at most."] if over else []
+        return [f"Now {' and '.join(told)}.", *most, plain.cart_text(cart)]
     moved = {item_id: abs(now.get(item_id, 0) - held.get(item_id, 0)) for item_id, _ in edit.items}
     names = _counted([(items[item_id].title, count) for item_id, count in moved.items() if count and item_id in items])
     out = []
@@ -648,7 +696,7 @@ def _cart_sentences(work: Work, edit: CartEdit, before: Cart, after: Cart) -> li
         out.append(f"{'Added' if edit.action == 'add' else 'Took out'} {names}.")
     if left := [(items[item_id].title, 1) for item_id in edit.spared if item_id in items]:
         out.append(f"{_counted(left)} {'stay' if len(left) > 1 else 'stays'} in.")
-    if edit.action == "add" and any(item_id not in now for item_id, _ in edit.items):
+    if edit.action in ("add", "set") and any(item_id not in now for item_id, _ in edit.items):
         out.append(f"The cart is full at {limits.cart_items} items, so not everything went in.")
     elif edit.action == "add" and any(moved[item_id] < quantity for item_id, quantity in edit.items):
         out.append(f"A cart takes {limits.cart_quantity} of one item at most.")
@@ -715,6 +763,7 @@ def keep(work: Work, write: Write) -> None:
         "items": rows,
         "about": [r.item.item_id for r in work.looked.recommendations] if work.looked else [],
         "cart": [list(entry) for entry in work.cart],
+        "changed": [item_id for one in work.outcomes if isinstance(one, CartEdit) for item_id, _ in one.items],
         "notes": work.notes,
         "near": work.near,
         "raw": " ".join(_own_words(work)),

@@ -34,11 +34,9 @@ from finetune.phrasebook import (
     Filled,
     Phrase,
     Phrasebook,
-    Replies,
     Spoken,
     load_lists,
     load_phrases,
-    load_replies,
 )
 from finetune.spoken import roughen, speak_name
 from retrieval.records import Item, Recommendation, ShopError
@@ -300,7 +298,7 @@ def write_dialogues(
     known = sorted(user for user, held in baskets.items() if any(held))
     if not known:
         raise ShopError("No shopper has a basket after the cut: choose an earlier --cut, or more interactions")
-    words, book, replies = read_words(shop, apart=apart), load_phrases(), load_replies()
+    words, book = read_words(shop, apart=apart), load_phrases()
     kinds: dict[str, int] = {}
     repeats: dict[str, int] = {}
     turns = branched = 0
@@ -317,7 +315,6 @@ def write_dialogues(
                 rng=rng,
                 words=words,
                 book=book,
-                replies=replies,
                 turns=rng.choices(range(1, max_turns + 1), [2, 4, 4, 3, 2, 1, 1, 1][:max_turns])[0],
                 shares={**SHARES, **(shares or {})},
                 branches=branches,
@@ -443,7 +440,6 @@ def make_talk(
     rng: Random,
     words: Words,
     book: Phrasebook,
-    replies: Replies,
     turns: int,
     shares: Mapping[str, float],
     branches: int = 0,
@@ -458,14 +454,14 @@ def make_talk(
     for _ in range(turns):
         for _attempt in range(12):
             filled, kind = _next_message(talk, shop, wanted, rng, words, book, own)
-            if filled is not None and _take_turn(talk, shop, filled, kind, rng, replies):
+            if filled is not None and _take_turn(talk, shop, filled, kind, rng):
                 break
         for _attempt in range(2 * branches):
             if sum(branch.before == len(talk.messages) for branch in talk.branches) == branches:
                 break
             filled, kind = _next_message(talk, shop, wanted, rng, words, book, shares, follow=BRANCH_FOLLOW)
             other, before = talk.copy(), len(talk.messages)
-            if filled is not None and _take_turn(other, shop, filled, kind, rng, replies):
+            if filled is not None and _take_turn(other, shop, filled, kind, rng):
                 answered = rng.random() < ANSWERED
                 kept = other.messages if answered else other.messages[: before + 2]
                 unlearned = tuple(at for at in other.untrained if before <= at < len(kept))
@@ -604,7 +600,8 @@ def _values(
             case "option":
                 values[slot] = _option(talk, rng)
             case "quantity":
-                values[slot] = rng.choices([2, 3, 4, 5, 6, 10, 12], [6, 4, 2, 1, 2, 0.5, 1])[0]
+                one = 5 if any(call.arguments.get("action") == "set" for call in phrase.calls) else 0
+                values[slot] = rng.choices([1, 2, 3, 4, 5, 6, 10, 12], [one, 6, 4, 2, 1, 2, 0.5, 1])[0]
             case _:
                 return None
         if values.get(slot) is None:
@@ -662,7 +659,9 @@ def _size_of(target: Item, talk: Talk, rng: Random, phrase: Phrase) -> str | Non
 
 def _name_from(phrase: Phrase, talk: Talk, shop: Shop, rng: Random) -> str | None:
     """Name an item of the cart where one is taken out of it, else a shown one."""
-    removing = any(call.name == "update_cart" and call.arguments.get("action") == "remove" for call in phrase.calls)
+    removing = any(
+        call.name == "update_cart" and call.arguments.get("action") in ("remove", "set") for call in phrase.calls
+    )
     if removing:
         return shop.catalog.items[rng.choice(talk.cart)[0]].title if talk.cart else None
     if phrase.kind == "forget":
@@ -670,7 +669,7 @@ def _name_from(phrase: Phrase, talk: Talk, shop: Shop, rng: Random) -> str | Non
     return rng.choice(talk.shown).item.title if talk.shown else None
 
 
-def _take_turn(talk: Talk, shop: Shop, filled: Filled, kind: str, rng: Random, replies: Replies) -> bool:
+def _take_turn(talk: Talk, shop: Shop, filled: Filled, kind: str, rng: Random) -> bool:
     """Run the real tools on the gold calls and word the reply; False when the phrase does not work here."""
     calls = [_renamed(call) for call in filled.calls]
     said = tuple(message.content for message in talk.messages if message.role == "user")
@@ -709,7 +708,7 @@ def _take_turn(talk: Talk, shop: Shop, filled: Filled, kind: str, rng: Random, r
         return False
     if kind == "ask" and not any(isinstance(outcome, Question) for outcome in work.outcomes):
         return False
-    gold = gold_answer(work, rng, replies) if phrased(work) else []
+    gold = gold_answer(work, rng) if phrased(work) else []
     if gold:
         _say_gold(work, gold)
     else:
@@ -725,6 +724,10 @@ def _take_turn(talk: Talk, shop: Shop, filled: Filled, kind: str, rng: Random, r
         talk.focus = None
     if work.looked is not None and len(work.looked.positions) == 1 and work.looked.positions[0]:
         talk.focus = work.looked.positions[0]
+    changed = work.kept["messages"][3].evidence["changed"]
+    if len(changed) == 1 and work.looked is None and not work.new_list:
+        places = [place for place, one in enumerate(talk.shown, start=1) if one.item.item_id == changed[0]]
+        talk.focus = places[0] if places else None
     talk.request = work.kept["request"] or talk.request
     asked = next((outcome for outcome in work.outcomes if isinstance(outcome, Question)), None)
     talk.options = asked.options if asked is not None else ()

@@ -171,17 +171,6 @@ class Phrasebook:
         return (phrase for kind in self.kinds for phrase in self.phrases[kind])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replies:
-    """Wordings of replies by what they say, such as `fact.under_price` or `cart.added`; the slots stay open."""
-
-    wordings: Mapping[str, tuple[str, ...]]
-
-    def sample(self, kind: str, rng: Random) -> str:
-        """Draw one wording; raises KeyError for an unknown kind."""
-        return choose(rng.choice(self.wordings[kind]), rng)
-
-
 @cache
 def load_phrases() -> Phrasebook:
     """Read the bank.
@@ -195,20 +184,6 @@ def load_phrases() -> Phrasebook:
     for name, text in _texts("phrases"):
         phrases[name], about[name] = parse_phrases(text, kind=name)
     return Phrasebook(phrases=phrases, about=about)
-
-
-@cache
-def load_replies() -> Replies:
-    """Read the wordings of replies."""
-    wordings: dict[str, list[str]] = {}
-    for name, text in _texts("phrases", "replies"):
-        kind = ""
-        for line in text.splitlines():
-            if line.startswith("> "):
-                kind = f"{name}.{line[2:].strip()}"
-            elif line.strip() and not line.startswith("#"):
-                wordings.setdefault(kind, []).append(line.strip())
-    return Replies(wordings={kind: tuple(lines) for kind, lines in wordings.items()})
 
 
 @cache

@@ -16,7 +16,7 @@ Queued = str | Exception | Callable[[], str]
 class ScriptedModel:
     """Give queued texts in order: one that is an exception is raised, a function is called. An empty queue gives "".
 
-    `prompts` holds what it was asked, plans and answers alike.
+    `prompts` holds what it was asked, plans and answers alike; a grammar is noted and not kept to.
     """
 
     name = "scripted"
@@ -26,6 +26,7 @@ class ScriptedModel:
         self.answers: deque[Queued | Sequence[Queued]] = deque(answers)
         self.prompts: list[list[Mapping[str, str]]] = []
         self.schemas: list[Mapping[str, Any]] = []
+        self.grammars: list[str | None] = []  # of each answer
 
     def plan(
         self,
@@ -43,10 +44,17 @@ class ScriptedModel:
         return _said(self.plans.popleft()) if self.plans else ""
 
     def answer(
-        self, messages: Sequence[Mapping[str, str]], *, max_tokens: int, seconds: float, usage: Usage
+        self,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        max_tokens: int,
+        seconds: float,
+        usage: Usage,
+        grammar: str | None = None,
     ) -> Iterator[str]:
         """Give the next answer in small pieces; an answer that is a list is given piece by piece."""
         usage.llm_calls += 1
+        self.grammars.append(grammar)
         self.prompts.append(list(messages))
         queued = self.answers.popleft() if self.answers else ""
         pieces = list(queued) if isinstance(queued, list | tuple) else [queued]

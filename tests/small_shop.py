@@ -119,7 +119,10 @@ class Talk:
         self.model = ScriptedModel()
         self.store = Store(folder / "state.sqlite")
         self.assistant: Assistant = Assistant(
-            shop=shop or small_shop(), model=self.model if model else None, store=self.store, limits=Limits(**limits)
+            shop=shop or small_shop(),
+            model=self.model if model else None,
+            store=self.store,
+            limits=Limits(**{"free_words": True, **limits}),  # what is queued is in words of its own
         )
         self.session = self.assistant.start(user_id=user_id)
 

@@ -1,6 +1,6 @@
 """One false fact is planted in a true sentence about real rows: the checker must find it, and let the true one pass.
 
-The true sentences are the ones that are really said: the wordings of `finetune/phrases/replies`, filled from the
+The true sentences are the ones that are really said: the wordings of `agent/replies`, filled from the
 facts of lists that the real tools made, and the plain sentences of `agent/plain.py`.
 """
 
@@ -22,8 +22,7 @@ from agent.conversation import Message, ToolCall
 from agent.grounding import REFERENCE, Spoken, readable, sentence_end, supported
 from agent.limits import Limits
 from agent.turn import Work, act, plain_sentences, spoken_of
-from finetune.answers import fact_sentences
-from finetune.phrasebook import load_replies
+from agent.wordings import fact_form, filled, load_replies
 from retrieval.quantity import item_quantity
 from retrieval.records import Fact, Item, Part, Recommendation
 from tests.scripted_model import call
@@ -124,7 +123,7 @@ def turns() -> tuple[Work, ...]:
 @cache
 def true_sentences() -> tuple[Said, ...]:
     """Say every turn in plain words, and every fact of its rows in one of its wordings."""
-    rng, replies = Random(7), load_replies()
+    rng = Random(7)
     out: dict[tuple[str, int], Said] = {}
 
     def put(said: Said) -> None:
@@ -136,18 +135,17 @@ def true_sentences() -> tuple[Said, ...]:
             put(Said(sentence=sentence, spoken=spoken))
         for position, row in spoken.rows.items():
             for fact in row.facts:
-                for sentence in fact_sentences(fact, position, rng, replies):
+                kind, values = fact_form(fact, position)
+                if kind in load_replies() and (sentence := filled(wording(kind, rng), values)):
                     put(Said(sentence=sentence, spoken=spoken, position=position, fact=fact))
             price = row.item.price
-            sentence = replies.sample("details.price", rng).format(
-                item=f"[{position}]", price=plain.price_text(row.item)
-            )
+            sentence = wording("details.price", rng).format(item=f"[{position}]", price=plain.price_text(row.item))
             put(Said(sentence=sentence, spoken=spoken, position=position, fact=Fact(kind="price", amount=price)))
             if row.facts:
                 clause = plain.clause(plain.strongest(row, limit=1)[0])
                 put(
                     Said(
-                        sentence=replies.sample("explain.because", rng).format(item=f"[{position}]", clause=clause),
+                        sentence=wording("explain.because", rng).format(item=f"[{position}]", clause=clause),
                         spoken=spoken,
                     )
                 )
@@ -157,11 +155,15 @@ def true_sentences() -> tuple[Said, ...]:
         if work.new_list and labels and work.requests[0].task == "search" and len(spoken.rows) > 1:
             put(
                 Said(
-                    sentence=replies.sample("list.many", rng).format(count=len(spoken.rows), label=labels),
+                    sentence=wording("list.many", rng).format(count=len(spoken.rows), label=labels),
                     spoken=spoken,
                 )
             )
     return tuple(out.values())
+
+
+def wording(kind: str, rng: Random) -> str:
+    return rng.choice(load_replies()[kind])
 
 
 def compared(spoken: Spoken, rng: Random) -> Iterator[str]:
@@ -174,11 +176,11 @@ def compared(spoken: Spoken, rng: Random) -> Iterator[str]:
     for kind in kinds:
         if kind == "compare.same_price" and len(priced) > 2:
             continue
-        yield load_replies().sample(kind, rng).format(
+        yield wording(kind, rng).format(
             item=f"[{first}]", other=f"[{last}]", amount=money(round(high - low, 2)), price=money(low), price2=money(high)
         )  # fmt: skip
     if low < high and [price for price, _ in priced].count(low) == 1:
-        yield load_replies().sample("compare.cheapest", rng).format(item=f"[{first}]", price=money(low))
+        yield wording("compare.cheapest", rng).format(item=f"[{first}]", price=money(low))
 
 
 # What is planted. Each planter gives sentences that are false because the one they come from is true.

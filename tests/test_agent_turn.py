@@ -205,7 +205,7 @@ def test_a_sentence_that_says_more_than_the_record_is_replaced(talk: Talk) -> No
     told = talk.say("shredded cheese", CHEESE, answer="[1] is organic and healthy. [1] costs $2. [2] costs $1.")
     assert told.sentences[0] == "Shredded cheese (#1) costs $2."
     assert told.reply.evidence["replaced"] == 2
-    assert {one["for"] for one in told.reply.evidence["refused"]} == {"record"}
+    assert told.reply.evidence["refused"] == ["[1] is organic and healthy.", "[2] costs $1."]
     assert not any("organic" in sentence or "$1" in sentence for sentence in told.sentences)
 
 

@@ -87,7 +87,8 @@ class Settings(BaseSettings):
     cart_quantity: int = Field(_LIMITS.cart_quantity, ge=1, description="Pieces of one item a cart holds.")
     memories: int = Field(_LIMITS.memories, ge=1, description="Things remembered of one shopper.")
     free_words: bool = Field(
-        _LIMITS.free_words, description="Let the model word answers freely, within the record: for larger models."
+        _LIMITS.free_words,
+        description="Let the model word answers freely, within the record: for larger models and servers other than vLLM.",
     )
 
     @property
