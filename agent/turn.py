@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -499,7 +500,7 @@ def _chosen_words(work: Work) -> Iterator[tuple[str, bool]]:
 def topics(work: Work) -> list[wordings.Topic]:
     """Say what the words of this turn may be about: a new list, else what is looked at."""
     if work.looked is not None and not work.requests:
-        return wordings.look_topics(work.looked)
+        return wordings.look_topics(work.looked, message=work.turn.message)
     return wordings.list_topics(work.shown, work.requests)
 
 
@@ -724,7 +725,8 @@ def _memory_sentences(work: Work, edit: MemoryEdit) -> list[str]:
                 if work.turn.user_id
                 else "I remember nothing about you."
             ]
-        return ["I remember: " + "; ".join(f"{words[m.kind]} {m.text}" for m in work.memories) + "."]
+        said = [f"{words[m.kind]} {_alone(m.text) if m.kind == 'note' else m.text}" for m in work.memories]
+        return ["I remember: " + "; ".join(said) + "."]
     if edit.action == "forget":
         gone = len(work.turn.memories) - len(work.memories)
         if not gone:
@@ -738,9 +740,18 @@ def _memory_sentences(work: Work, edit: MemoryEdit) -> list[str]:
         "avoid": f"I'll keep {edit.text} out of your lists."
         if work.turn.shop.catalog.mentions(edit.text)
         else f"I'll remember to leave out {edit.text}, but no label here tells of it, so please check the packs.",
-        "note": f"Noted: {edit.text}.",
+        "note": f"Noted: {_alone(edit.text)}.",
     }[edit.kind]
     return [sentence]
+
+
+def _alone(note: str) -> str:
+    """Take the verb off a note that only it joined to the shopper.
+
+    >>> _alone("is lactose intolerant"), _alone("has two cats"), _alone("isn't a cook")
+    ('lactose intolerant', 'has two cats', "isn't a cook")
+    """
+    return re.sub(r"^(?:is|am|are) (?=\w)", "", note)
 
 
 # keep

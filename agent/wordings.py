@@ -20,6 +20,7 @@ from agent import plain
 from agent.context import money
 from agent.grounding import Spoken, supported
 from agent.outcome import Looked, Request
+from retrieval.quantity import item_quantity
 from retrieval.records import Fact, Recommendation
 
 MOST_SENTENCES = 3
@@ -154,11 +155,15 @@ def list_topics(shown: Sequence[Recommendation], requests: Sequence[Request]) ->
     return out
 
 
-def look_topics(looked: Looked) -> list[Topic]:
-    """Say what may be told of items that are looked at: compared, detailed or explained."""
+def look_topics(looked: Looked, *, message: str = "") -> list[Topic]:
+    """Say what may be told of items that are looked at: compared, detailed or explained; first what the message asks."""
     rows = list(zip(looked.positions, looked.recommendations, strict=True))
     if looked.kind == "compare":
-        return list(_compared(rows))
+        topics = list(_compared(rows))
+        sized = [topic for topic in topics if topic.group == "size"]
+        if sized and plain.SIZE_COMPARED.search(message.lower()):
+            return sized + [replace(topic, starts=False) for topic in topics if topic not in sized]
+        return topics
     position, recommendation = rows[0]
     return list(
         _detailed(position, recommendation) if looked.kind == "details" else _explained(position, recommendation)
@@ -201,6 +206,10 @@ def _compared(rows: Sequence[tuple[int, Recommendation]]) -> Iterator[Topic]:
         }
         kinds = ("same_price",) if low == high else ("cheaper", "prices")
         yield Topic(group=OPENING, forms=tuple((f"compare.{kind}", values) for kind in kinds))
+    sized = sorted((q.amount, position, q.unit) for position, r in rows if (q := item_quantity(r.item)) is not None)
+    if len(sized) == len(rows) and len({unit for _, _, unit in sized}) == 1 and sized[0][0] < sized[-1][0]:
+        values = {"item": f"[{sized[-1][1]}]", "other": f"[{sized[0][1]}]"}
+        yield Topic(group="size", forms=(("compare.bigger", values),))
     for position, recommendation in rows:
         for fact in plain.strongest(recommendation, limit=2):
             if fact.kind not in ("matches", "under_price"):

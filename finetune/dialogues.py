@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
 # Share of each kind of message among those that fit at a point of a talk; a kind that is not named has weight 1.
 SHARES: Mapping[str, float] = {
-    "search": 6,
-    "occasion": 18,
+    "search": 5,
+    "occasion": 20,
     "max_price": 4,
     "min_price": 1,
     "between": 0.7,
@@ -56,18 +56,18 @@ SHARES: Mapping[str, float] = {
     "with_words": 2,
     "without": 3,
     "combo": 4,
-    "several": 2.5,
+    "several": 4,
     "again": 2.5,
     "new": 2,
     "recommend": 3,
-    "refine": 7,
-    "similar": 7,
+    "refine": 11,
+    "similar": 6,
     "goes_with": 3,
     "why": 5,
     "why_not": 3,
     "compare": 4,
     "details": 4,
-    "cart": 7,
+    "cart": 10,
     "remember": 4,
     "forget": 2,
     "ask": 1.5,
@@ -77,10 +77,10 @@ SHARES: Mapping[str, float] = {
     "hostile": 1.5,
     "age_restricted": 1,
     "not_english": 1,
-    "two_acts": 2,
+    "two_acts": 5,
     "sort": 2,
-    "and_that": 15,
-    "answers": 20,
+    "and_that": 10,
+    "answers": 14,
 }
 NEEDING_LIST = ("list", "focus")
 LOOKS: Mapping[str, str] = {

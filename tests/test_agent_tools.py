@@ -681,6 +681,25 @@ def test_the_cart_is_filled_shown_and_emptied(talk: Talk) -> None:
     assert talk.cart == ()
 
 
+def test_how_many_there_should_be_is_set(talk: Talk) -> None:
+    """"Make it three" is three, however many there were, of what was put in last, a place or a name in the cart."""
+    talk.say("cheapest shredded cheese", call("search_catalog", query="shredded cheese", sort="cheapest"))
+    talk.say("add the second", call("update_cart", action="add", positions=[2]))
+    told = talk.say("make that three", call("update_cart", action="set", quantity=3))
+    assert talk.cart == (("i07", 3),)
+    assert told.sentences == [
+        "Now 3 x Shredded cheese, 8 oz, name brand.",
+        "Your cart holds 3 items, $9.30 in all.",
+    ]
+    talk.say("only one of the name brand", call("update_cart", action="set", query="name brand cheese", quantity=1))
+    assert talk.cart == (("i07", 1),)
+    talk.say("two of the first", call("update_cart", action="set", positions=[1], quantity=2))
+    assert talk.cart == (("i07", 1), ("i06", 2))
+    asked = talk.say("change the first", call("update_cart", action="set", positions=[1]))
+    assert (asked.sentences, asked.reply.acts) == (["How many of it should be in the cart?"], ("ask",))
+    assert talk.say("add 2 of it", call("update_cart", action="add", quantity=2)).cart == (("i07", 1), ("i06", 4))
+
+
 def test_the_cheapest_of_those_shown_is_found_by_code(sizes: Shop, tmp_path: Path) -> None:
     """The model says which end is meant; prices and sizes are compared by code, and only where the message says so."""
     talk = Talk(tmp_path, shop=sizes)

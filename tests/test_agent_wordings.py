@@ -10,7 +10,7 @@ import pytest
 
 from agent.grounding import supported
 from agent.turn import plain_sentences, spoken_of, topics
-from agent.wordings import OPENING, Topic, Wording, drawn, grammar, load_replies, wordings
+from agent.wordings import OPENING, Topic, Wording, drawn, grammar, load_replies, look_topics, wordings
 from tests.scripted_model import call
 from tests.small_shop import Talk
 from tests.test_agent_grounding import turns
@@ -106,6 +106,20 @@ def test_a_larger_model_may_speak_freely(tmp_path: Path) -> None:
     told = talk.say("cheese", CHEESE, answer="For cheese there is [1]. [1] is organic.")
     assert "For cheese there is" in told.text and "organic" not in told.text
     assert talk.model.grammars == [None]
+
+
+def test_a_comparison_of_sizes_is_answered_first() -> None:
+    """Asked which is bigger, the reply says so before it speaks of money."""
+    work = next(
+        work
+        for work in turns()
+        if work.looked is not None and any(topic.group == "size" for topic in topics(work)) and not work.requests
+    )
+    assert work.looked is not None
+    first = look_topics(work.looked, message="which of them is bigger")
+    assert [topic.group for topic in first if topic.starts] == ["size"]
+    told = wordings(first[:1], spoken=spoken_of(work), rng=Random(0), of_each=99)
+    assert len(told) >= 5
 
 
 def test_the_same_turn_has_the_same_words_and_another_has_others() -> None:

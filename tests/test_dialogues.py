@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from agent.conversation import Conversation, Message, read_conversations, to_json
 from agent.plan import check_call
-from finetune.dialogues import REPEATS, SHARES, Talk, _option, folded, read_shares, write_dialogues
+from finetune.dialogues import REPEATS, SHARES, Talk, _option, dialogues, folded, read_shares, write_dialogues
 from finetune.phrasebook import Spoken, load_phrases
 from retrieval.records import ShopError
+from tests.shops import DAY, START, twelve_items
 from tests.small_shop import small_shop
+
+if TYPE_CHECKING:
+    from retrieval.shop import Shop
 
 BASKETS = {"u0": [["i00", "i02", "i06"]], "u1": [["i01", "i03", "i07"], ["i05"]]}
 
@@ -153,3 +158,57 @@ def test_an_answer_is_one_of_those_offered() -> None:
     spoken = {(one.text, one.value) for one in seen if isinstance(one, Spoken)}
     assert {one for one in seen if isinstance(one, str)} == {"dry cat food", "cat litter"}
     assert spoken == {("food", "dry cat food"), ("litter", "cat litter")}
+
+
+def bare_shop(folder: Path, rows: list[dict[str, Any]]) -> Shop:
+    """Prepare the twelve items without prices, categories or attributes, and this log."""
+    import pandas as pd
+
+    from retrieval.embedder import Embedder
+    from retrieval.prepare import prepare
+    from retrieval.shop import Shop
+    from tests.shops import SmallSource
+
+    embedder = Embedder()
+    items = [replace(item, price=None, categories=(), attributes={}) for item in twelve_items()]
+    log = pd.DataFrame(rows)
+    prepare(
+        SmallSource(items=items, interactions=log, counts={"lines_read": len(log)}),
+        shop=folder,
+        embedder=embedder,
+    )
+    return Shop.open(folder, embedder=embedder)
+
+
+def event(user_id: str, item_id: str, day: int) -> dict[str, Any]:
+    return {
+        "user_id": user_id,
+        "item_id": item_id,
+        "timestamp": START + day * DAY,
+        "event": "purchase",
+        "quantity": 1.0,
+        "price": None,
+        "basket_id": f"{user_id}-{day}",
+    }
+
+
+def test_a_log_with_one_event_is_told_and_nothing_is_written(tmp_path: Path) -> None:
+    """There is no time before the only event, so nothing could be held out."""
+    with (
+        bare_shop(tmp_path / "shop", [event("u0", "i00", 0)]) as shop,
+        pytest.raises(ShopError, match="All purchases are in the last 4 weeks"),
+    ):
+        dialogues(shop, work=tmp_path / "earlier", out=tmp_path / "out.jsonl", count=1)
+    assert not (tmp_path / "out.jsonl").exists() and not (tmp_path / "earlier").exists()
+
+
+def test_items_without_price_or_category_and_a_shopper_without_past_make_conversations(tmp_path: Path) -> None:
+    """An owner's catalogue may hold titles alone, and a basket may be its shopper's first."""
+    rows = [event("u0", f"i{n:02d}", 0) for n in (0, 2, 4)] + [event("u1", f"i{n:02d}", 60) for n in (1, 3)]
+    with bare_shop(tmp_path / "shop", rows) as shop:
+        dialogues(
+            shop, work=tmp_path / "earlier", out=tmp_path / "out.jsonl", count=4, branches=3, openers=10, new_share=0.0
+        )
+    conversations = list(read_conversations(tmp_path / "out.jsonl"))
+    assert {one.user_id for one in conversations if one.metadata["source"] == "dialogues"} == {"u1"}
+    assert len(conversations) > 15
