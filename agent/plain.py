@@ -243,7 +243,9 @@ _SIZE_ASKED = re.compile(
 )
 
 
-SIZE_COMPARED = re.compile(r"\b(?:bigg?er|bigg?est|larger|largest|smaller|smallest|sizes?|lasts? longer|holds?|more in)\b")
+SIZE_COMPARED = re.compile(
+    r"\b(?:bigg?er|bigg?est|larger|largest|smaller|smallest|sizes?|lasts? longer|holds?|more in)\b"
+)
 
 
 def answered(message: str, looked: Looked, said: Sequence[str]) -> list[str]:

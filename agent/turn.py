@@ -591,6 +591,7 @@ def _rows(work: Work) -> str:
 def code_sentences(work: Work, write: Write) -> list[str]:
     """Say what needs no model: questions, notes, the cart, memory, and talk that is not about items."""
     out = list(work.notes)
+    last = max((at for at, outcome in enumerate(work.outcomes) if isinstance(outcome, CartEdit)), default=None)
     for at, outcome in enumerate(work.outcomes):
         match outcome:
             case Problem(text=text):
@@ -601,7 +602,9 @@ def code_sentences(work: Work, write: Write) -> list[str]:
             case Line(topic=topic):
                 out.append(plain.line(topic, turn_number=len(work.history)))
             case CartEdit():
-                out += _cart_sentences(work, outcome, *work.carts[at])
+                told = _cart_sentences(work, outcome, *work.carts[at])
+                # What the cart comes to is said once, after the last change.
+                out += told if at == last or outcome.action in ("show", "clear") else told[:-1]
             case MemoryEdit():
                 out += _memory_sentences(work, outcome)
             case _:

@@ -250,8 +250,6 @@ def fact_form(fact: Fact, position: int) -> tuple[str, Mapping[str, Any]]:
         kind, fact = "brand_tier", replace(fact, words=fact.words[1:])
     if kind == "under_price" and not fact.amount:
         kind = "at_limit"
-    elif kind == "bought_trips" and fact.count == fact.of and (fact.of or 0) > 1:
-        kind = "bought_all_trips"
     elif kind == "bought_times" and fact.count in (1, 2):
         kind = {1: "bought_once", 2: "bought_twice"}[fact.count]
     values = {

@@ -57,7 +57,9 @@ def timed(server: LocalVllm, prompt: str, *, tokens: int) -> tuple[float, int]:
 
 def one_round(server: LocalVllm, rng: Random) -> tuple[float, float]:
     """Measure prefill and decode of one server, in tokens a second, on a prompt that it has not seen."""
-    prompt = " ".join(rng.choice(("milk", "bread", "tea", "rice", "soap", "eggs", "corn", "ham")) for _ in range(PROMPT_WORDS))
+    prompt = " ".join(
+        rng.choice(("milk", "bread", "tea", "rice", "soap", "eggs", "corn", "ham")) for _ in range(PROMPT_WORDS)
+    )
     first, length = timed(server, prompt, tokens=1)
     whole, _ = timed(server, prompt, tokens=1 + DECODED)  # the prompt is in the prefix cache now
     again, _ = timed(server, prompt, tokens=1)

@@ -682,7 +682,7 @@ def test_the_cart_is_filled_shown_and_emptied(talk: Talk) -> None:
 
 
 def test_how_many_there_should_be_is_set(talk: Talk) -> None:
-    """"Make it three" is three, however many there were, of what was put in last, a place or a name in the cart."""
+    """ "Make it three" is three, however many there were, of what was put in last, a place or a name in the cart."""
     talk.say("cheapest shredded cheese", call("search_catalog", query="shredded cheese", sort="cheapest"))
     talk.say("add the second", call("update_cart", action="add", positions=[2]))
     told = talk.say("make that three", call("update_cart", action="set", quantity=3))
@@ -808,8 +808,8 @@ def test_the_cart_holds_as_many_as_allowed_and_no_more(tmp_path: Path) -> None:
     assert talk.cart == (("i06", 3), ("i07", 3))
 
 
-def test_two_changes_in_one_message_are_each_told_as_they_were(talk: Talk) -> None:
-    """Each sentence speaks of the cart as it is after that step."""
+def test_two_changes_in_one_message_are_each_told_and_the_total_once(talk: Talk) -> None:
+    """What the cart comes to is said after the last change; between them it would soon be wrong."""
     talk.store.set_cart("u0", [("i06", 1)])
     told = talk.say(
         "add milk, then empty my cart",

@@ -8,11 +8,12 @@ from random import Random
 
 import pytest
 
-from agent.grounding import supported
-from agent.turn import plain_sentences, spoken_of, topics
+from agent.grounding import readable, supported
+from agent.turn import keep, plain_sentences, spoken_of, topics
 from agent.wordings import OPENING, Topic, Wording, drawn, grammar, load_replies, look_topics, wordings
+from eval.claims import unsupported
 from tests.scripted_model import call
-from tests.small_shop import Talk
+from tests.small_shop import Talk, small_shop
 from tests.test_agent_grounding import turns
 
 CHEESE = call("search_catalog", query="shredded cheese")
@@ -30,6 +31,21 @@ def test_whatever_may_be_said_is_true_of_the_record() -> None:
             assert supported(one.text, spoken_of(work)), one.text
             count += 1
     assert count > 500
+
+
+def test_whatever_may_be_said_is_true_to_the_grader_too() -> None:
+    """Its checker is another one: what the two read differently is a wording to change, or a lie."""
+    items = small_shop().catalog.items
+    wrong: dict[str, str] = {}
+    for work in turns():
+        keep(work, lambda _event: None)
+        evidence = work.kept["messages"][3].evidence
+        shown = [one.item.item_id for one in work.turn.shown]
+        for one in said(work):
+            text = readable(one.text, spoken_of(work).rows)
+            if unsupported(text, evidence, items=items, previous=shown, said=work.turn.message):
+                wrong[one.text] = text
+    assert not wrong
 
 
 def test_every_list_and_look_can_be_told() -> None:

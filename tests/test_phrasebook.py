@@ -217,7 +217,6 @@ FACTS: dict[str, Fact] = {
     "at_limit": Fact(kind="under_price", amount=0, limit=3.29),
     "over_price": Fact(kind="over_price", amount=0.29, limit=3),
     "bought_trips": Fact(kind="bought_trips", count=6, of=10),
-    "bought_all_trips": Fact(kind="bought_trips", count=10, of=10),
     "bought_once": Fact(kind="bought_times", count=1),
     "bought_twice": Fact(kind="bought_times", count=2),
     "bought_times": Fact(kind="bought_times", count=7),
