@@ -122,8 +122,8 @@ def _places(name: str, arguments: Mapping[str, Any], heard: Heard, *, shown: int
     if out.get("positions"):
         if said:
             out["positions"] = said
-        elif heard.one_thing and name == "update_cart" and len(out["positions"]) > 1:
-            out["positions"] = [focus or 1]  # "add that" is one thing
+        elif heard.one_thing and name == "update_cart":
+            out["positions"] = [focus or 1]  # "add that" is what was talked about, else the first
     elif out.get("position") and len(said) == 1:
         out["position"] = said[0]
     return out

@@ -81,6 +81,8 @@ def search_catalog(
     near: list[str] = []
     if turn.alone:
         query = _named_anew(turn, query, said=[*(having or ()), *(without or ())]) or query
+    if query and turn.request is not None and (end := extreme(query))[0] and not end[1]:
+        query, sort = None, sort or end[0]  # "as large a jug as they come", planned as a search for "biggest"
     if query:
         query = _option(turn, query) or query
         if qualifier := _qualifier(turn, query):
@@ -117,7 +119,7 @@ def search_catalog(
     if brand:
         wish = _with_brand(turn, wish, brand, notes)
     for word in having or ():
-        if not _may_go(word, first=bool(query)) or _on_some_label(turn, wish, word, queries=base.queries):
+        if not _may_go(word, first=bool(query)) or _on_some_label(turn, wish, word, queries=base.queries, named=True):
             wish = _with_word(turn, wish, word)
         elif word.lower() not in ORDINARY or word.lower() == "regular":
             notes.append(f"No label here says {word}, so I left that out.")
@@ -754,10 +756,15 @@ def _may_go(word: str, *, first: bool) -> bool:
     return word.lower() in ORDINARY or (first and DIET.isdisjoint(parts))
 
 
-def _on_some_label(turn: Turn, wish: Wish, word: str, *, queries: Sequence[str]) -> bool:
-    """Say whether anything that fits the wish so far has this word on its label."""
-    wish = _with_word(turn, wish, word)
-    return bool(turn.shop.catalog.search(list(queries), wish=wish, limit=1, bought=turn.bought))
+def _on_some_label(turn: Turn, wish: Wish, word: str, *, queries: Sequence[str], named: bool = False) -> bool:
+    """Say whether anything that fits the wish so far has this word on its label.
+
+    Where it has to be `named`, one of those that the words plainly name: baby powder is no coffee creamer that says powder.
+    """
+    catalog = turn.shop.catalog
+    hits = catalog.search(list(queries), wish=_with_word(turn, wish, word), limit=RETRIEVED, bought=turn.bought)
+    kind = catalog.focus(queries) if named else None
+    return any(kind is None or hit.item_id in kind for hit in hits)
 
 
 def _not_dear(without: Sequence[str] | None) -> tuple[list[str], Sort | None]:

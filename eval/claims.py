@@ -338,6 +338,7 @@ _THINGS = re.compile(
 )
 _SIZE = re.compile(rf"({_NUMBER}(?:\s?[x×]\s?{_NUMBER})?)[\s-]?({_UNITS})(?!\w)", re.I)
 _BARE = re.compile(r"(?<![\w.$])\d[\d,]*(?:\.\d+)?%?(?!\w)")
+_NOTHING_FITS = re.compile(r"\s*nothing (?:else )?(?:in this shop|here) fits\b", re.IGNORECASE)
 _PRONOUN = re.compile(r"\b(?:it|its|it['’]s|this|that|they|these|those)\b", re.IGNORECASE)
 _OBJECT = re.compile(
     r"(?:\b(?:with|than|as|from|over|beside|alongside|like|to|in|matche?s?)|>)\s+(?:the |a |an |your |that |this )?$",
@@ -460,6 +461,8 @@ def _read(sentence: str, held: Evidence, *, before: frozenset[str]) -> tuple[lis
     if sentence.endswith("?"):
         return out, _last(subjects, before)
     said_back = _spans_of_the_shopper(sentence, held)
+    if _NOTHING_FITS.match(text):  # "(under $2, crunchy)" is the wish there, and says so of no item
+        said_back += [match.span() for match in re.finditer(r"\([^()]*\)", text)]
     claimed: list[tuple[int, int]] = list(said_back)
     for kind, pattern, support in _CLAIMS:
         for match in pattern.finditer(text):

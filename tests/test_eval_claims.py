@@ -163,3 +163,16 @@ def test_a_name_the_catalogue_does_not_know_is_found() -> None:
     assert unknown_names('You may like "Golden Crunch Flakes".', items=ITEMS, words=words) == ["Golden Crunch Flakes"]
     assert unknown_names("I have no Folgers here.", items=ITEMS, words=words, said="why not folgers") == []
     assert unknown_names("Soda (#1) and Popcorn (#3) fit.", items=ITEMS, words=words) == []
+
+
+def test_a_wish_that_nothing_fits_is_said_back() -> None:
+    """No item is said to be crunchy where none is shown; of a list it is a claim."""
+    evidence = {
+        "wish": {"query": "popcorn", "max_price": 2, "text_all": ["crunchy"]},
+        "items": [],
+        "cart": [],
+        "notes": [],
+    }
+    text = "Nothing in this shop fits popcorn (under $2, crunchy)."
+    assert not unsupported(text, evidence, items=ITEMS, said="crunchy? under $2")
+    assert [one.kind for one in unsupported("Popcorn (#3) is crunchy.", EVIDENCE, items=ITEMS)] == ["attribute"]

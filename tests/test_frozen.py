@@ -89,6 +89,33 @@ def test_only_the_one_that_was_pointed_at_goes_into_the_cart(tmp_path: Path) -> 
     assert [item_id for item_id, _ in talk.cart] == ["i06"]
 
 
+def test_it_is_what_was_talked_about_whatever_place_was_planned(tmp_path: Path) -> None:
+    """After a list of milk, "put it in" put the fourth into the cart: the plan pointed there."""
+    talk = Talk(tmp_path)
+    talk.say("shredded cheese", call("search_catalog", query="shredded cheese"))
+    talk.say("put it in", call("update_cart", action="add", positions=[2]))
+    assert talk.cart == (("i06", 1),)
+    talk.say("tell me about the second", call("lookup_catalog", positions=[2]))
+    talk.say("add it", call("update_cart", action="add", positions=[1]))
+    assert talk.cart == (("i06", 1), ("i07", 1))
+
+
+def test_an_end_of_size_is_no_thing_to_search_for(tmp_path: Path) -> None:
+    """Asked for "as large a jug as they come", the reply was "Nothing in this shop fits biggest"."""
+    talk = Talk(tmp_path)
+    talk.say("shredded cheese", call("search_catalog", query="shredded cheese"))
+    told = talk.say("as large as they come", call("search_catalog", query="biggest"))
+    assert told.reply.evidence["labels"] == ["shredded cheese"]
+    assert set(told.items) == {"i06", "i07"}
+
+
+def test_a_word_on_the_label_of_another_thing_does_not_bring_that(tmp_path: Path) -> None:
+    """Asked for "coffee creamer, powder", the shop showed baby powder."""
+    told = Talk(tmp_path).say("popcorn, shredded", call("search_catalog", query="popcorn", having=["shredded"]))
+    assert told.items == ["i02"]
+    assert "No label here says shredded, so I left that out." in told.sentences
+
+
 def test_what_the_shopper_plainly_names_wins_over_another_thing(tmp_path: Path) -> None:
     """Asked for TP, the model searched for tampons; where the message tells a story, its words name nothing."""
     told = Talk(tmp_path).say("need some kitty food asap", call("search_catalog", query="ice cream"))
