@@ -4,12 +4,13 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3; do command -v $$p && b
 # cpu, gpu, or auto (looks for an NVIDIA GPU)
 KIND ?= auto
 BIN := .venv/bin
+comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help environment prepare chat test lint bench dialogues adapter clean
+.PHONY: help environment prepare chat test lint bench bench-ranking dialogues adapter clean
 
 help: ## Say what can be made
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 environment: ## Make .venv and install the lock file
 	@[ -n "$(PYTHON)" ] || { echo "shoptalk: no python3 found. Debian 12: sudo apt-get install python3 python3-pip python3-venv" >&2; exit 1; }
@@ -34,6 +35,9 @@ test: lint ## The whole suite (the page's tests need Debian's chromium)
 bench: prepare ## Measure the figures of the README
 	@$(BIN)/shoptalk bench
 
+bench-ranking: prepare ## Set the ranking beside its peers and public libraries (OFFICE=DIR adds that data set)
+	@$(BIN)/python -m eval.ranking_bench --output $(or $(OUTPUT),.shoptalk/ranking) --data default,movielens,movielens-random$(if $(OFFICE),$(comma)office --office $(OFFICE)) $(ARGUMENTS)
+
 dialogues: prepare ## Make the training conversations from the histories
 	@$(BIN)/shoptalk dialogues $(foreach set,$(wildcard eval/sets/*.jsonl),--apart $(set))
 
@@ -42,5 +46,5 @@ adapter: dialogues ## Train the LoRA adapter on them
 
 clean: ## Remove caches, the environment and what was prepared (memory and carts stay)
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	rm -rf .shoptalk/models .shoptalk/shop .shoptalk/tests
+	rm -rf .shoptalk/models .shoptalk/shop .shoptalk/tests .shoptalk/peers .shoptalk/peers-data
 	find agent eval finetune retrieval tests ui -name __pycache__ -type d -prune -exec rm -rf {} +

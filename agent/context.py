@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, get_args
 
 from agent.age import age_said
 from agent.limits import Limits
-from agent.outcome import Request, Sort
+from agent.outcome import ON_OFFER, Request, Sort
 from agent.store import Memory
 from retrieval.ranking import RankContext
 from retrieval.records import Item, Recommendation
@@ -76,6 +76,18 @@ class Turn:
     def avoided(self) -> frozenset[str]:
         """Give the ids of the items that the shopper never wants to see."""
         return frozenset(item_id for memory in self.memories if memory.kind == "avoid" for item_id in memory.item_ids)
+
+    @property
+    def on_offer(self) -> frozenset[str]:
+        """Give the ids of the items that are on promotion, or that the shopper has a coupon for."""
+        marked = self.shop.deals.on_offer(user_id=self.user_id)
+        return frozenset(self.shop.catalog.item_ids[row] for row in marked.nonzero()[0])
+
+    @property
+    def coupons(self) -> frozenset[str]:
+        """Give the ids of the items that the shopper has a coupon for."""
+        marked = self.shop.deals.coupons(user_id=self.user_id)
+        return frozenset(self.shop.catalog.item_ids[row] for row in marked.nonzero()[0])
 
     def unwanted(self, query: str) -> tuple[str, ...]:
         """List remembered words to keep out of lists, save those the shopper now asks for by name."""
@@ -192,6 +204,8 @@ def narrow(wish: Wish) -> str:
         out.append("bought before")
     if wish.bought == "new":
         out.append("new to you")
+    if wish.deal:
+        out.append(ON_OFFER)
     return ", ".join(out)
 
 

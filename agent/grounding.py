@@ -15,6 +15,7 @@ from pathlib import Path
 
 from agent.plain import price_text, short_title, size_text
 from agent.plan import NUMBER_WORDS
+from agent.same_meaning import plainly
 from retrieval.records import Recommendation
 from retrieval.wish import Wish, contains
 
@@ -26,7 +27,7 @@ NEGATION = re.compile(
     r"\b(not|no|never|without|none|isn't|aren't|don't|doesn't|didn't|haven't|hasn't|nothing|neither|nor)\b"
 )
 UNBOUGHT = re.compile(
-    r"\b(never|not|haven't|hasn't)( yet)? (bought|had|tried|picked|taken)\b|\bnot (in|on) your (history|record)\b"
+    r"\b(never|not|haven't|hasn't)( yet)? (bought|had|tried|picked|taken)\b(?! (in|by|with|together)\b)|\bnot (in|on) your (history|record)\b"
 )
 NOT = r"(?:not|never|haven't|hasn't|didn't|don't)"
 MANY = r"(?:shoppers?|households?|people|customers?|others)"
@@ -40,6 +41,7 @@ FORBIDDEN = re.compile(
             r"\bget (one|two|three|another)\b|\bbuy (one|two|three|\d)|\bmore for less\b|\b(more|less) in (it|them)\b",
             # two facts in one: what an item matches was asked for now, and is not what was chosen before
             r"\bmatch(es)?( for)? [^,.;:]*, which you\b",
+            r"\bthe right\b|\bright (one|for|pick|choice)\b",
             r"\bgives? (\w+ )?(more|less)\b|\bmade (for|in|by|of|from|with)\b|\b(match(es)?|fits?|suits?) (all|every)\b",
             # amounts are written with a "$"; a number after a price word would pass for one
             r"\b(dollars?|cents?)\b|\b(costs?|priced( at)?|pay|spend|comes? (to|at)|price is|for|at) \d+(\.\d+)?(?= *($|[.,;:!?]|you\b|and\b|each\b))",
@@ -104,6 +106,10 @@ def _has(*kinds: str) -> Callable[[Recommendation], bool]:
     return lambda recommendation: any(fact.kind in kinds for fact in recommendation.facts)
 
 
+def _promoted(note: str) -> Callable[[Recommendation], bool]:
+    return lambda recommendation: any(fact.kind == "promotion" and note in fact.words for fact in recommendation.facts)
+
+
 def _tier(store: bool) -> Callable[[Recommendation], bool]:
     def holds(recommendation: Recommendation) -> bool:
         words = f"{recommendation.item.brand} {recommendation.item.title}".lower()
@@ -118,6 +124,8 @@ CLAIMS: tuple[tuple[re.Pattern[str], Callable[[Recommendation], bool]], ...] = t
     for pattern, holds in (
         (UNBOUGHT.pattern + r"|\bnew\b|\bfirst time\b", _has("not_bought")),
         (r"(?<!next )(?<!first )\btrips?\b|\bbefore\b", _has(*BOUGHT, "because_of")),
+        (r"\bpurchases? of$", _has(*BOUGHT)),  # of the item that is named next
+        (r"\bpurchases? of \w|\bpast purchases?\b(?! of$)", _has(*BOUGHT, "because_of")),
         (r"\bagain\b|\b(usual|usually|usuals|regular|regularly|regulars)\b", _has(*BOUGHT)),
         (
             r"\b(under|below|beneath|within|inside|fits?|keeps? to|stays?) (\w+ )?(budget|limit|bound|price|max)\b"
@@ -150,6 +158,11 @@ CLAIMS: tuple[tuple[re.Pattern[str], Callable[[Recommendation], bool]], ...] = t
             _has("liked"),
         ),
         (r"\b(matches|match|matching)\b", _has("matches")),
+        (r"\bcoupons?\b", _has("coupon")),
+        (r"\boffers?\b", _has("coupon", "promotion")),
+        (r"\bpromotions?\b", _has("promotion")),
+        (r"\bads?\b|\bweek's\b", _promoted("in this week's ad")),
+        (r"\bdisplay\b", _promoted("on display")),
     )
 )
 # Words of another item's title stand in a fact; they may be said where the words tie the two, not as what this one is.
@@ -178,7 +191,12 @@ def supported(sentence: str, spoken: Spoken) -> bool:
         return False
     for row in spoken.rows.values():  # the shelf is written "Meat > Beef"
         sentence = sentence.replace(" > ".join(row.item.categories), ", ".join(row.item.categories))
-    if UNPLAIN.search(sentence) or _forbidden(sentence, spoken):
+    if UNPLAIN.search(sentence):
+        return False
+    sentence = plainly(sentence)
+    if (whole := _spread_holds(sentence, spoken)) is not None:
+        return whole
+    if _forbidden(sentence, spoken):
         return False
     clauses = _clauses(sentence)
     return (
@@ -186,6 +204,27 @@ def supported(sentence: str, spoken: Spoken) -> bool:
         and bool(spoken.rows)
         and all(_clause_holds(*clause, spoken, whole=_plain(sentence)) for clause in clauses)
     )
+
+
+SPREAD = re.compile(
+    r"(?:the )?difference (?:of|between) \[(\d+)\] and \[(\d+)\] is \$(\d+(?:\.\d+)?)\.?"
+    r"|(?:the )?prices (?:go|run|range) from \$(\d+(?:\.\d+)?) to \$(\d+(?:\.\d+)?)\.?",
+    re.IGNORECASE,
+)
+
+
+def _spread_holds(sentence: str, spoken: Spoken) -> bool | None:
+    """Check how far two prices are apart, or from where to where all go; None where a sentence says neither."""
+    match = SPREAD.fullmatch(sentence)
+    if match is None:
+        return None
+    places = (int(match[1]), int(match[2])) if match[1] else tuple(spoken.rows)
+    prices = sorted(price for place in places if (price := spoken.rows[place].item.price) is not None)
+    if len(prices) < (2 if match[1] else 1):
+        return False
+    ends = (0.0, float(match[3])) if match[1] else (float(match[4]), float(match[5]))
+    lowest, highest = (0.0, prices[-1] - prices[0]) if match[1] else (prices[0], prices[-1])
+    return abs(lowest - ends[0]) < 0.005 and abs(highest - ends[1]) < 0.005
 
 
 def _plain(text: str) -> str:
@@ -270,6 +309,10 @@ def _clause_holds(held: Sequence[int], text: str, following: int | None, spoken:
     if not _extremes_hold(lower, held, spoken):
         return False
     lower = EXTREMES.sub(" ", lower)
+    for shelf in {", ".join(row.item.categories).lower() for row in rows} - {""} if len(rows) == 1 else ():
+        lower = lower.replace(f" in {shelf}", " here")  # "Health and household" says nothing of who buys it
+    if _of_two(held, rows, spoken):
+        lower = re.sub(OF_TWO, " ", lower)
     if any(pattern.search(lower) and not all(holds(row) for row in rows) for pattern, holds in CLAIMS):
         return False
     lower = UNBOUGHT.sub(" ", lower)
@@ -316,7 +359,7 @@ def _link_holds(
 
 def _than_holds(lower: str, rows: Sequence[Recommendation], spoken: Spoken, *, linked: bool) -> bool:
     """Check that "than" is followed by a bound or by the item that the facts compare with."""
-    for match in re.finditer(r"\bthan\b(?: (?:with|for|on|a|an|the|some|your|that|of))*", lower):
+    for match in re.finditer(r"\bthan\b(?: (?:with|for|on|a|an|the|some|your|that|of)\b)*", lower):
         rest = lower[match.end() :].strip()
         if (linked and not rest) or re.match(r"\$|(?:limit|budget|max)\b", rest):
             continue
@@ -366,6 +409,8 @@ def _extremes_hold(lower: str, held: Sequence[int], spoken: Spoken) -> bool:
     amounts = {place: size.amount if size is not None and alike else None for place, size in sizes.items()}
     prices = {place: row.item.price for place, row in spoken.rows.items()}
     plain = re.sub(r"\bmost of all\b", " ", lower)
+    if _of_two(held, [spoken.rows[place] for place in held], spoken):
+        plain = re.sub(OF_TWO, lambda found: "smallest" if found[1] == "smaller" else "largest", plain)
     for pattern, values, sign in (
         (CHEAPEST, prices, 1),
         (DEAREST, prices, -1),
@@ -394,6 +439,12 @@ def _extremes_hold(lower: str, held: Sequence[int], spoken: Spoken) -> bool:
     return not re.search(r"\bmost\b", plain)
 
 
+def _of_two(held: Sequence[int], rows: Sequence[Recommendation], spoken: Spoken) -> bool:
+    """Say whether "the bigger one" is the bigger of two shown items, and not bigger than what a fact compares with."""
+    return len(spoken.rows) == 2 and len(held) == 1 and not any(_has("bigger", "smaller")(row) for row in rows)
+
+
+OF_TWO = r"\bthe (bigger|larger|smaller)\b(?! (?:\w+ )?than)"
 CHEAPEST = r"\b(cheapest|lowest|least)( expensive)?\b|\bthe cheaper\b|\b(by|order of) price\b"
 DEAREST = r"\b(the dearer|the pricier|dearest|highest|most expensive|(costs?|spend|pay) the most)\b"
 EXTREMES = re.compile(rf"{CHEAPEST}|{DEAREST}|\b(biggest|largest|smallest)\b|\bmost of all\b")
@@ -525,6 +576,8 @@ def _numbers_hold(lower: str, rows: Sequence[Recommendation], spoken: Spoken, *,
             count = _number(match[1] or match[2])
             if count is not None and count != len(spoken.rows):
                 return False
+    if named:
+        rest = re.sub(r"\bnumber \w+", " ", rest)  # a place, which `_ordinals_hold` checks
     for label in spoken.labels:
         rest = re.sub(rf"(^|\b(?:for|fits?|with) |: ){re.escape(label.lower())}", " ", rest)
     texts = [f"{_own_text(row)} {size_text(row.item)} {_other_text(row)}".lower() for row in rows]

@@ -42,7 +42,7 @@ def mend_call(
     if forgotten and (call.name != "forget" or call.arguments.get("text") in ("all", "everything")):
         return ToolCall(name="forget", arguments={"text": forgotten})
     arguments = dict(call.arguments)
-    if call.name in ("search_catalog", "recommend"):
+    if call.name in ("search_catalog", "recommend", "deals"):
         arguments = _bounds(arguments, heard, least=call.name == "search_catalog")
     if call.name in ("search_catalog", "recommend", "similar_items"):
         arguments = _tier(arguments, heard)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from retrieval.reasons import Verdict
+from retrieval.reasons import Change, Verdict
 from retrieval.records import Candidate, Recommendation
 from retrieval.wish import Wish
 
 Task = Literal["search", "again", "new", "next_basket", "goes_with", "similar"]
 Sort = Literal["cheapest", "dearest", "biggest", "smallest"]
+ON_OFFER = "on offer"  # the label of a list of whatever is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +45,16 @@ class Pool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Looked:
-    """Items that were explained, detailed or compared, with their recorded parts."""
+    """Items that were explained, detailed or compared, with their recorded parts.
+
+    Of an item that was not shown: the verdict, and the change of wish that would show it where one is known.
+    """
 
     kind: Literal["explain", "why_not", "details", "compare"]
     recommendations: tuple[Recommendation, ...]
     positions: tuple[int, ...] = ()  # 1-based in the list shown last; 0 for an item that was not shown
     verdict: Verdict | None = None
+    change: Change | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,7 +74,7 @@ def wish_to_json(wish: Wish) -> dict[str, Any]:
 def wish_from_json(record: dict[str, Any]) -> Wish:
     """Read a wish back."""
     values = dict(record)
-    for name in ("item_ids", "exclude_ids"):
+    for name in ("item_ids", "exclude_ids", "on_offer"):
         if values.get(name) is not None:
             values[name] = frozenset(values[name])
     for name in ("brands", "categories", "text_all", "text_none"):

@@ -18,7 +18,7 @@ from pydantic import Field
 from agent.company import settle
 from agent.context import Turn, extreme, furthest, named, narrow
 from agent.heard import bare_words
-from agent.outcome import CartEdit, Line, Looked, MemoryEdit, Outcome, Pool, Problem, Question, Request, Sort
+from agent.outcome import ON_OFFER, CartEdit, Line, Looked, MemoryEdit, Outcome, Pool, Problem, Question, Request, Sort
 from agent.record import recommend_one
 from retrieval.quantity import item_quantity, parse_quantity, same_size
 from retrieval.records import Candidate, Item
@@ -47,6 +47,13 @@ FREE_OF = ("gluten", "wheat", "dairy", "lactose", "egg", "soy", "nut", "peanut",
 FREE_ELSE = frozenset("feel for get one any have are is be it and buy hands stress care toll duty set with".split())
 VAGUE = frozenset(["something", "anything", "stuff"])  # there is no kind of "something sweet" to ask for
 MANY = 12  # of one thing; more may be the size that names it
+# Words by which a question about offers takes up the list on the table.
+OF_THESE = re.compile(
+    r"\b(?:(?:these|those)(?! days)|(?:of|on|for|with) them|(?:are|r) they|which ones?|(?:in|from|on) (?:this|that|the) list)\b"
+)
+COUPON = re.compile(r"\b(?:c(?:ou?|u)?pu?o?ns?|vouchers?)\b")
+NO_COUPON = "There is no coupon of yours for that now; these are promoted."
+NONE_OF_THESE = "None of those shown is on offer; these are."
 RETRIEVED = 80  # candidates a tool hands to the ranking: beyond it the order no longer changes the first five
 
 
@@ -211,6 +218,7 @@ def similar_items(
         held,
         query=anchor.title.split(",")[0].lower(),
         item_ids=None,
+        deal=False,
         bought="any" if held.bought == "again" else held.bought,
         age_restricted=anchor.age_restricted,
         exclude_ids=frozenset(
@@ -263,6 +271,57 @@ def goes_with(runtime: ToolRuntime, position: Position | None = None, query: Tex
 
 
 @tool(response_format="content_and_artifact", parse_docstring=True)
+def deals(runtime: ToolRuntime, query: Text | None = None, max_price: Price | None = None) -> Answer:
+    """Show what is on promotion or has a coupon for this shopper.
+
+    Args:
+        query: Only such things.
+        max_price: Most it may cost.
+    """
+    turn: Turn = runtime.context
+    wish = Wish(max_price=max_price, deal=True, on_offer=turn.on_offer)
+    taken_up = False
+    if query:
+        query, claims = _claims(query)
+        query = settle(turn, query) or query
+        wish = replace(
+            wish,
+            query=query,
+            text_none=turn.unwanted(query),
+            age_restricted=_asks_for_restricted(turn, query),
+            text_all=tuple(claims),
+        )
+        request = Request(task="search", wish=wish, label=query, queries=(query,))
+    elif turn.request is not None and turn.shown and OF_THESE.search(turn.message.lower()):
+        held = turn.request.wish  # "are any of these on sale" is about the list on the table
+        bound = held.max_price if max_price is None else max_price
+        request = replace(turn.request, wish=replace(held, deal=True, max_price=bound))
+        taken_up = True
+    else:
+        request = Request(task="next_basket", wish=replace(wish, text_none=turn.unwanted("")), label=ON_OFFER)
+    if COUPON.search(turn.message.lower()):
+        answer = _offered(turn, request, turn.coupons, taken_up=taken_up)
+        if isinstance(answer[1], Pool) and answer[1].candidates:
+            return answer
+    text, pool = _offered(turn, request, turn.on_offer, taken_up=taken_up)
+    if isinstance(pool, Pool) and pool.candidates and COUPON.search(turn.message.lower()):
+        pool = replace(pool, notes=(NO_COUPON, *pool.notes))
+    return text, pool
+
+
+def _offered(turn: Turn, request: Request, offered: frozenset[str], *, taken_up: bool) -> Answer:
+    """Keep a request to what is offered: of the list on the table where that is taken up, else of all that it is about."""
+    request = replace(request, wish=replace(request.wish, on_offer=offered))
+    shown = offered & {one.item.item_id for one in turn.shown} if taken_up else frozenset()
+    if shown:
+        return _pooled(turn, replace(request, wish=replace(request.wish, item_ids=shown)), [])
+    text, pool = _pooled(turn, request, [])
+    if taken_up and isinstance(pool, Pool) and pool.candidates:
+        pool = replace(pool, notes=(NONE_OF_THESE,))
+    return text, pool
+
+
+@tool(response_format="content_and_artifact", parse_docstring=True)
 def lookup_catalog(runtime: ToolRuntime, positions: Positions | None = None, query: Text | None = None) -> Answer:
     """Tell details of one item, or compare several.
 
@@ -301,7 +360,8 @@ def explain(
         query: A named item.
         why_not: True for an item that was not shown.
     """
-    from retrieval.reasons import why_not as judge
+    from agent.turn import rank_pool  # what is shown is decided there, and the turn imports these tools
+    from agent.why_not import look_why_not
 
     turn: Turn = runtime.context
     if position is not None or not query:
@@ -330,11 +390,15 @@ def explain(
     # The nearest miss is the most telling: the item that breaks the fewest wishes, in the order found.
     wish = turn.request.wish if turn.request is not None else Wish()
     item = min(absent[:8], key=lambda one: len(broken(one, wish, bought=turn.bought(one.item_id))))
-    recommendation = recommend_one(turn, item)
-    if item.item_id in turn.avoided:
-        wish = replace(wish, text_none=(*wish.text_none, item.title))
-    verdict = judge(item, turn.shown, recommendation, wish=wish, bought=turn.bought(item.item_id))
-    return "why not", Looked(kind="why_not", recommendations=(recommendation,), positions=(0,), verdict=verdict)
+
+    def pooled(request: Request) -> Pool:
+        pool = _pooled(turn, request, [])[1]
+        assert isinstance(pool, Pool)
+        return pool
+
+    return "why not", look_why_not(
+        turn, item, pooled=pooled, ranked=lambda pool: rank_pool(turn, pool, limit=turn.limits.list_length)
+    )
 
 
 @tool(response_format="content_and_artifact", parse_docstring=True)
@@ -523,6 +587,7 @@ TOOLS: tuple[BaseTool, ...] = (
     recommend,
     similar_items,
     goes_with,
+    deals,
     lookup_catalog,
     explain,
     update_cart,
@@ -540,6 +605,9 @@ def _pooled(turn: Turn, request: Request, notes: list[str], *, near: Sequence[st
     """
     shop, wish = turn.shop, replace(request.wish, age_restricted=request.wish.age_restricted and not turn.too_young)
     request = replace(request, wish=wish)
+    if wish.deal:  # what was on offer when it was asked for may be no more
+        wish = replace(wish, on_offer=wish.on_offer & turn.on_offer)
+        request = replace(request, wish=wish)
     spared = [word for word in turn.unwanted(wish.query) if word not in wish.text_none]
     if spared:
         wish = replace(wish, text_none=(*wish.text_none, *spared))
@@ -548,9 +616,11 @@ def _pooled(turn: Turn, request: Request, notes: list[str], *, near: Sequence[st
         told = replace(wish, text_none=_asked_out(turn, wish))
         if request.task in ("again", "new"):
             told = replace(told, bought="any")  # the label says so already
+        if request.label.split(" (")[0] == ON_OFFER:
+            told = replace(told, deal=False)
         request = replace(request, label=f"{request.label.split(' (')[0]} ({narrow(told)})".replace(" ()", ""))
     candidates: list[Candidate]
-    if wish.item_ids is not None and not wish.item_ids:
+    if (wish.item_ids is not None and not wish.item_ids) or (wish.deal and not wish.on_offer):
         candidates = []
     elif request.task == "search":
         candidates = shop.catalog.search(list(request.queries), wish=wish, limit=RETRIEVED, bought=turn.bought)

@@ -22,7 +22,7 @@ from agent.events import Asked, Called, CartChanged, Event, Finished, Listed, No
 from agent.heard import hear
 from agent.mend import mend_call
 from agent.model import Model, ModelFailure, Usage
-from agent.outcome import CartEdit, Line, Looked, MemoryEdit, Outcome, Pool, Problem, Question, Request
+from agent.outcome import ON_OFFER, CartEdit, Line, Looked, MemoryEdit, Outcome, Pool, Problem, Question, Request
 from agent.plan import check_call, plain_words, plan_schema, read_plan
 from agent.prompt import chat_messages
 from agent.record import recommendation_to_json, wish_to_json
@@ -175,7 +175,9 @@ def _as_query(message: str) -> str:
 
 def act(work: Work, write: Write) -> None:
     """Run the calls, rank what they found, show the list, and apply what changes cart and memory."""
-    searches = sum(call.name in ("search_catalog", "recommend", "similar_items", "goes_with") for call in work.calls)
+    searches = sum(
+        call.name in ("search_catalog", "recommend", "similar_items", "goes_with", "deals") for call in work.calls
+    )
     wishes = tuple(str(call.arguments.get("query") or "") for call in work.calls if call.name == "search_catalog")
     turn = replace(work.turn, alone=searches <= 1 and len(work.calls) == 1, wishes=wishes)
     work.cart, work.memories = turn.cart, turn.memories
@@ -364,6 +366,20 @@ def with_list_facts(recommendations: Sequence[Recommendation]) -> list[Recommend
     return [_asked(r, [Fact(kind="cheapest")]) if r.item.price == prices[0] else r for r in out]
 
 
+def _nothing_on_offer(request: Request) -> str:
+    """Say that nothing is on offer: at all, or of what is wanted."""
+    if not request.wish.on_offer:
+        return "Nothing is on promotion now, and there is no coupon of yours."
+    thing, _, bounds = request.label.partition(" (")
+    bounds = bounds.removesuffix(")").removesuffix(ON_OFFER).removesuffix(", ")
+    what = "" if thing == ON_OFFER else f" {thing}"
+    return (
+        f"Nothing on offer here fits{what}{f' ({bounds})' if bounds else ''}."
+        if what or bounds
+        else "Nothing is on offer now."
+    )
+
+
 def nothing_fits(turn: Turn, pool: Pool) -> tuple[list[str], list[str]]:
     """Say that the shop has nothing that fits, and what stands in the way where that is known.
 
@@ -378,6 +394,8 @@ def nothing_fits(turn: Turn, pool: Pool) -> tuple[list[str], list[str]]:
         return [f"Nothing in this shop fits {label}. Name a thing, such as milk or cat food."], []
     if request.task == "search" and not wish.age_restricted and names_restricted(turn, wish.query):
         return [kept_back(turn)], []
+    if wish.deal:
+        return [_nothing_on_offer(request)], []
     if request.task == "goes_with":
         return [f"Nothing here is bought often enough with {label.removeprefix('goes with ')} to say."], []
     if request.task == "similar" and request.label:
@@ -771,6 +789,7 @@ def keep(work: Work, write: Write) -> None:
         wish |= wish_to_json(request.wish)
     wish.pop("exclude_ids", None)
     wish.pop("item_ids", None)
+    wish.pop("on_offer", None)
     evidence: dict[str, Any] = {
         "wish": wish,
         "labels": [request.label for request in work.requests],
@@ -848,6 +867,7 @@ QUICK: dict[str, ToolCall] = {
     "My usual shop": ToolCall(name="recommend", arguments={"bought": "again"}),
     "Something new": ToolCall(name="recommend", arguments={"bought": "new"}),
     "Goes with my cart": ToolCall(name="goes_with", arguments={}),
+    "What is on offer": ToolCall(name="deals", arguments={}),
 }
 
 
@@ -861,4 +881,5 @@ def quick_replies(work: Work) -> list[str]:
         return ["Cheaper", *(["Store brand"] if brand is not None else []), "Something else", "Why the first one?"]
     if "cart" in work.acts and work.cart:
         return ["Goes with my cart", "Show my cart"]
-    return ["My usual shop", "Something new"] if work.turn.user_id else ["Something new"]
+    offers = ["What is on offer"] if work.turn.on_offer else []
+    return ["My usual shop", "Something new", *offers] if work.turn.user_id else ["Something new", *offers]

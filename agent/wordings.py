@@ -19,7 +19,7 @@ from typing import Any
 from agent import plain
 from agent.context import money
 from agent.grounding import Spoken, supported
-from agent.outcome import Looked, Request
+from agent.outcome import ON_OFFER, Looked, Request
 from retrieval.quantity import item_quantity
 from retrieval.records import Fact, Recommendation
 
@@ -181,6 +181,8 @@ def _openings(
         kind = "one" if labels else "one_plain"
     elif len(requests) > 1:
         kind = "several"
+    elif request.label.split(" (")[0] == ON_OFFER:
+        kind = "on_offer"
     elif request.sort == "cheapest":
         kind = "cheapest_first"
     elif request.task in ("similar", "goes_with", "again", "new"):
@@ -210,6 +212,10 @@ def _compared(rows: Sequence[tuple[int, Recommendation]]) -> Iterator[Topic]:
     if len(sized) == len(rows) and len({unit for _, _, unit in sized}) == 1 and sized[0][0] < sized[-1][0]:
         values = {"item": f"[{sized[-1][1]}]", "other": f"[{sized[0][1]}]"}
         yield Topic(group="size", forms=(("compare.bigger", values),))
+    if (apart := plain.most_apart([recommendation for _, recommendation in rows])) is not None:
+        one, fact = apart
+        values = {"item": f"[{rows[one][0]}]", "clause": plain.clause(fact)}
+        yield Topic(group="apart", forms=(("compare.apart", values),))
     for position, recommendation in rows:
         for fact in plain.strongest(recommendation, limit=2):
             if fact.kind not in ("matches", "under_price"):
@@ -232,7 +238,7 @@ def _detailed(position: int, recommendation: Recommendation) -> Iterator[Topic]:
 
 def _explained(position: int, recommendation: Recommendation) -> Iterator[Topic]:
     """Tell the strongest part first, the others behind it."""
-    for at, fact in enumerate(plain.strongest(recommendation, limit=3)):
+    for at, fact in enumerate(plain.by_weight(recommendation)[:3]):
         kind = "also" if at else "because"
         clause = {"item": f"[{position}]", "clause": plain.clause(fact)}
         yield Topic(
@@ -258,7 +264,7 @@ def fact_form(fact: Fact, position: int) -> tuple[str, Mapping[str, Any]]:
         "of": fact.of,
         "amount": money(fact.amount) if fact.amount is not None else None,
         "limit": money(fact.limit) if fact.limit is not None else None,
-        "words": _short(fact),
+        "words": plain.promoted(fact) if kind == "promotion" else _short(fact),
         "name": fact.words[0] if fact.words else None,
         "value": fact.words[-1].lower() if fact.words else None,
     }

@@ -242,6 +242,16 @@ def _liked(evidence: Evidence, ids: Iterable[str], sentence: str) -> bool:
     return _fact("liked")(evidence, ids, sentence)
 
 
+def _noted(evidence: Evidence, ids: Iterable[str], words: str) -> bool:
+    notes = [
+        str(note).lower()
+        for item_id in ids
+        for f in evidence.facts(item_id, "promotion")
+        for note in f.get("words") or ()
+    ]
+    return any(words.lower().replace("’", "'").removeprefix("in ") in note for note in notes)
+
+
 # (kind, what says it, what supports it). Tried in order; a span of the sentence is claimed once.
 WORDS: tuple[tuple[str, str, Support], ...] = (
     (
@@ -269,6 +279,10 @@ WORDS: tuple[tuple[str, str, Support], ...] = (
         r"popular(?:ity)?|best[- ]?sell\w*|favou?rites?|most bought|(?:many|most|lots of|other) (?:shoppers|customers|people|households)|shoppers buy",
         _fact("popular"),
     ),
+    ("coupon", r"coupons?", _fact("coupon")),
+    ("in the ad", r"(?:in )?this week['’]s ad|on display", _noted),
+    ("on promotion", r"(?:on |is )?promot(?:ions?|ed)", _fact("promotion")),
+    ("on offer", r"on offer", _fact("promotion", "coupon")),
     ("liked", r"you (?:really )?(?:like|liked|love|loved|enjoy)\b", _liked),
     (
         "cheapest",
@@ -297,7 +311,7 @@ WORDS: tuple[tuple[str, str, Support], ...] = (
     ),
     (
         "never recorded",
-        r"(?:on )?(?:sale|special offer|discount(?:ed)?|clearance)|deals?|coupons?|promotions?|in stock|out of stock|sold out|deliver(?:y|ed|s)?|shipping|"
+        r"(?:on )?(?:sale|special offer|discount(?:ed)?|clearance)|deals?|in stock|out of stock|sold out|deliver(?:y|ed|s)?|shipping|"
         r"\w*-?star\b|ratings?|rated|reviews?|award|warranty|guarantee[ds]?|calories|protein|vitamins?|ingredients?|recommended by|doctors?|experts?|expires?|use by",
         _stated,
     ),
@@ -351,6 +365,12 @@ _REFUSES = re.compile(
 )
 _THAN = re.compile(r"[^.;]{0,20}?\bthan\b", re.IGNORECASE)
 _REST = re.compile(r"\s*(?:everything|anything|all|any|the (?:rest|others?)|every)\b", re.IGNORECASE)
+_LAST_SHOWN = re.compile(
+    rf",? (?:and )?the last one shown (?:costs {_DOLLARS}|on (\d+)(?: of your last (\d+) trips)?)|, (\d+) the last one shown",
+    re.IGNORECASE,
+)
+_NONE_OF = re.compile(r"\bon none of your last (\d+) trips", re.IGNORECASE)
+_WOULD = re.compile(r"it would be number (\d+) if you (.+?)[.!]?$", re.IGNORECASE)
 _QUOTED = re.compile(r"[\"“*_]{1,2}([^\"”*_]{3,80})[\"”*_]{1,2}")
 
 
@@ -392,6 +412,10 @@ def unsupported(
 
 def _read(sentence: str, held: Evidence, *, before: frozenset[str]) -> tuple[list[Claim], frozenset[str]]:
     out: list[Claim] = []
+    if match := _WOULD.match(sentence):  # the place is one in another list than the one that was shown
+        rows = [held.facts(item_id) for item_id in held.about]
+        supported = any(_would_be(int(match[1]), match[2], facts) for facts in rows)
+        return [Claim(sentence=sentence, kind="change", words=match[0], supported=supported)], before
     text, mentions = _mentions(sentence, held, out)
 
     # "in 12 baskets with soda; you bought it": what stands after "with" or "than" is no subject of what follows.
@@ -418,6 +442,15 @@ def _read(sentence: str, held: Evidence, *, before: frozenset[str]) -> tuple[lis
         prices = [price for item_id in held.listed if (price := held.price(item_id)) is not None]
         ends = [float(end.replace(",", "")) for end in match.groups()]
         claim("price range", match[0], bool(prices) and ends == [min(prices), max(prices)])
+        text = _blank(text, match)
+    for match in _LAST_SHOWN.finditer(text):
+        claim(
+            "last shown", match[0], _said_of_last(match, [f for i in held.about for f in held.facts(i, "last_shown")])
+        )
+        text = _blank(text, match)
+    for match in _NONE_OF.finditer(text):
+        trips = [fact for i in subject(match.start()) for fact in held.facts(i, "bought_trips")]
+        claim("trips", match[0], any(not fact.get("count") and fact.get("of") == int(match[1]) for fact in trips))
         text = _blank(text, match)
     for match in _MONEY.finditer(text):
         amount = float((match[1] or match[2]).replace(",", "")) / (100 if "cent" in match[0].lower() else 1)
@@ -495,6 +528,56 @@ def _read(sentence: str, held: Evidence, *, before: frozenset[str]) -> tuple[lis
                 holds = not holds or not mentions
             claim(kind, match[0], holds)
     return out, _last(subjects, before)
+
+
+def _said_of_last(match: re.Match[str], facts: Sequence[Row]) -> bool:
+    """Check what is said of the item that was shown last: its price, its trips, or how many buy it."""
+    price, trips, of, shoppers = match.groups()
+    for fact in facts:
+        kind = (fact.get("words") or ("",))[0]
+        if price is not None and kind == "price" and abs(float(fact.get("amount") or 0) - float(price)) < 0.0051:
+            return True
+        if trips is not None and kind == "bought_trips" and fact.get("count") == int(trips):
+            return of is None or fact.get("of") == int(of)
+        if shoppers is not None and kind == "popular" and fact.get("count") == int(shoppers):
+            return True
+    return False
+
+
+# How a step of a changed wish is worded, beside its value: nothing else may stand in the sentence.
+_STEP_WORDS = frozenset(
+    "allowed up to from asked for at most did not leave out and took any size what is you set no bound".split()
+)
+_STEP_VALUES = {
+    "Private": "store brand",
+    "National": "name brand",
+    "again": "what you bought before",
+    "new": "what is new to you",
+}
+_STEP_BARE = {"seen": "what you have seen already", "deal": "what is on offer", "size": "any size"}
+
+
+def _would_be(place: int, words: str, facts: Sequence[Row]) -> bool:
+    """Check a change that is said to bring an item in: its place, and that it is of the recorded steps and no other."""
+    if not any(fact.get("kind") == "would_show" and fact.get("count") == place for fact in facts):
+        return False
+    steps = [fact for fact in facts if fact.get("kind") == "would_change"]
+    left = f" {words.lower()} "
+    for step in steps:
+        name, more, *value = step.get("words") or ("", "")
+        if step.get("amount") is not None:
+            told = next((m for m in _MONEY.finditer(left) if abs(float(m[1]) - float(step["amount"])) < 0.0051), None)
+            if told is None or (name == "max_price" and (more == "more") != ("at most" in left[: told.start()][-9:])):
+                return False
+            left = left[: told.start()] + left[told.end() :]
+            continue
+        said = _STEP_VALUES.get(value[0], value[0]) if value else _STEP_BARE.get(name, "no bound of price")
+        at = left.find(f" {said.lower()} ")
+        less = re.search(r"\bdid not (?:ask for|leave out) ?$", left[: max(at, 0) + 1]) is not None
+        if at < 0 or (value and less != (more == "less")):
+            return False
+        left = left[: at + 1] + left[at + len(said) + 2 :]
+    return bool(steps) and set(re.findall(r"[^\s,]+", left)) - {"ask"} <= _STEP_WORDS
 
 
 SAID_AROUND = frozenset("your the what you asked for wish and words a an of in with".split())

@@ -63,6 +63,7 @@ SHARES: Mapping[str, float] = {
     "refine": 11,
     "similar": 6,
     "goes_with": 3,
+    "deals": 3,
     "why": 5,
     "why_not": 3,
     "compare": 4,

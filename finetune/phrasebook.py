@@ -75,6 +75,7 @@ STORIED = frozenset(
         "without",
         "combo",
         "several",
+        "deals",
     ]
 )
 """Kinds of phrases that people wrap in a story."""

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.embedder import Embedder
+from retrieval.embedded import Embedded, named, note
+from retrieval.embedder import MAX_TOKENS, Embedder
 from retrieval.keeps import Keeps
 from retrieval.kinds import SURE, Kind, Kinds, Naming, vocabulary
 from retrieval.quantity import parse_quantity, same_size
 from retrieval.records import Candidate, Item
-from retrieval.vectors import Vectors, best, build, save
+from retrieval.vectors import ARRAY, Vectors, best, build, save
 from retrieval.vocabulary import Asked, fold
 from retrieval.wish import Wish, stems
 
@@ -533,8 +534,22 @@ def _leading(understood: Sequence[Understood], mask: Mask) -> Understood | None:
     return first
 
 
-def build_catalog(folder: Path, items: Sequence[Item], *, embedder: Embedder, progress: Progress | None = None) -> None:
+def build_catalog(
+    folder: Path,
+    items: Sequence[Item],
+    *,
+    embedder: Embedder,
+    known: Path | None = None,
+    progress: Progress | None = None,
+) -> None:
     """Write a generation's vectors, the vectors of its kinds' names, and the BM25 index.
+
+    Args:
+        folder: The generation's folder.
+        items: Its items.
+        embedder: Turns texts into vectors.
+        known: A whole generation whose vectors are taken over where the text is the same.
+        progress: Told the share that is done.
 
     Raises:
         OSError: when the disk is full.
@@ -543,10 +558,14 @@ def build_catalog(folder: Path, items: Sequence[Item], *, embedder: Embedder, pr
 
     tell = progress or (lambda _: None)
     kinds = Kinds(items)
-    phrases = embedder.encode(kinds.phrases, progress=lambda share: tell(0.25 * share))
+    texts = {PHRASES: kinds.phrases, ARRAY: [spoken(item) for item in items]}
+    model = named(embedder, tokens=MAX_TOKENS)
+    held = Embedded() if known is None else Embedded.read(known, model=model, arrays=list(texts))
+    phrases = held.encode(texts[PHRASES], embedder=embedder, progress=lambda share: tell(0.25 * share))
     np.save(folder / PHRASES, phrases, allow_pickle=False)
-    array = embedder.encode([spoken(item) for item in items], progress=lambda share: tell(0.25 + 0.7 * share))
+    array = held.encode(texts[ARRAY], embedder=embedder, progress=lambda share: tell(0.25 + 0.7 * share))
     save(folder, array)
+    note(folder, texts, model=model)
     index = bm25s.BM25()
     # The title counts twice: it says what the item is, the description what it is near.
     tokens = [stems(item.title) + stems(item.text) for item in items]

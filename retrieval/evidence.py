@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.deals import Deals, deal_facts
+from retrieval.habit import Floats, Habits, habits
 from retrieval.history import History
 from retrieval.records import Candidate, Fact
 from retrieval.scorer import CollaborativeScorer
@@ -21,8 +23,6 @@ from retrieval.wish import contains, stem
 if TYPE_CHECKING:
     from retrieval.ranking import RankContext
 
-Floats = NDArray[np.float64]
-
 # Scores of the models become comparable by a fixed curve, log(1 + score / START) / log(1 + FULL / START): about 0..1,
 # and a score that loses a term always falls, whatever the other items do.
 # A lift is a logarithm already, so its curve is nearly straight.
@@ -31,6 +31,7 @@ FULL = {"collaborative": 10.0, "bought_before": 10.0, "goes_with": 5.0}
 # What is disliked sinks below everything: the other parts of a score add up to no more than 1.5.
 LIKED, DISLIKED, KIND_DISLIKED, ALIKE_DISLIKED = 0.3, -2.0, -0.2, -0.1
 LAST_TRIPS = 10
+FADING = 0.9  # what a purchase counts of one a trip later
 SAID_NOW = 5.0  # a like in this talk weighs as much as a purchase on 150 trips: log1p(150) = 5
 # Which past item is told as the reason: one of the terms that weigh most, ...
 TERMS_LOOKED_AT = 12
@@ -50,11 +51,24 @@ class Evidence:
     shelf: Shelf
     history: History
     scorer: CollaborativeScorer
+    deals: Deals | None = None
+
+    @cached_property
+    def habits(self) -> Habits:
+        """Give what the shopper's own trips say, as of the request."""
+        return habits(self.history, self.context.user_id, at=self.context.at)
+
+    @cached_property
+    def bought(self) -> NDArray[np.bool_]:
+        """Mark the items that the shopper had bought by the time of the request."""
+        out = np.zeros(len(self.shelf.items), bool)
+        out[self.habits.rows] = True
+        return out
 
     @cached_property
     def profile(self) -> dict[str, float]:
         """Weigh the items that speak for what the shopper wants: the log's, then this talk's likes and dislikes."""
-        profile = self.scorer.profile(self.context.user_id)
+        profile = self.scorer.profile(self.context.user_id, habits=self.habits)
         for item_id in self.context.liked:
             profile[item_id] = profile.get(item_id, 0.0) + SAID_NOW
         for item_id in self.disliked:
@@ -90,6 +104,81 @@ class Evidence:
         return self.scorer.again(self.context.user_id, at=self.context.at)
 
     @cached_property
+    def shoppers(self) -> NDArray[np.float32]:
+        """Score by what the shoppers who buy alike bought, 0..1."""
+        return self.scorer.neighbours.score(*self.held, but=self.context.user_id)
+
+    @cached_property
+    def lately(self) -> NDArray[np.float32]:
+        """Score as `collaborative` does, by what was bought lately most of all."""
+        return self.scorer.for_weights(self._fading)
+
+    @cached_property
+    def linear(self) -> NDArray[np.float32]:
+        """Score by EASE, from what was bought lately most of all; 0 in a large catalogue."""
+        return self.scorer.by_linear(self._fading)
+
+    @cached_property
+    def follows(self) -> NDArray[np.float32]:
+        """Score what follows the shopper's last trips; 0 where order carries no signal."""
+        return self.scorer.following(self._fading)
+
+    @cached_property
+    def kind_habit(self) -> Floats:
+        """Score items of the kinds that the shopper buys: by how often, and how popular the item is."""
+        kinds = self.shelf.kind[self.habits.line_item]
+        often = np.bincount(kinds, minlength=len(self.shelf.kinds))[self.shelf.kind]
+        scores: Floats = np.log1p(often) * np.log1p(self.popularity)
+        return scores
+
+    @cached_property
+    def deal_pull(self) -> Floats:
+        """Score what is on offer, by how widely and how popular it is."""
+        pull: Floats = np.maximum(self.promotion, self.coupon) * np.log1p(self.popularity)
+        return pull
+
+    @cached_property
+    def _fading(self) -> dict[str, float]:
+        """Weigh the profile by how many trips ago an item was bought last."""
+        since = dict(zip(self.habits.rows.tolist(), self.habits.trips_since.tolist(), strict=True))
+        rows = self.history.item_rows
+        return {
+            item_id: weight * FADING ** since.get(rows.get(item_id, -1), 0) for item_id, weight in self.profile.items()
+        }
+
+    @cached_property
+    def held(self) -> tuple[NDArray[np.int64], Floats]:
+        """Give the profile as rows and weights."""
+        rows = self.history.item_rows
+        known = [(rows[item_id], weight) for item_id, weight in self.profile.items() if item_id in rows]
+        return np.array([row for row, _ in known], np.int64), np.array([weight for _, weight in known], np.float64)
+
+    @cached_property
+    def promotion(self) -> NDArray[np.float32]:
+        """Give how widely each item is on promotion, 0..1."""
+        if self.deals is None:
+            return np.zeros(len(self.shelf.items), np.float32)
+        return self.deals.strength(self.context.at, self.context.user_id)
+
+    @cached_property
+    def usual_promotion(self) -> NDArray[np.float32]:
+        """Give how widely each item is on promotion on average."""
+        return np.zeros(len(self.shelf.items), np.float32) if self.deals is None else self.deals.usual
+
+    @cached_property
+    def coupon(self) -> NDArray[np.bool_]:
+        """Mark what the shopper has a coupon for."""
+        if self.deals is None:
+            return np.zeros(len(self.shelf.items), bool)
+        return self.deals.coupons(self.context.at, self.context.user_id)
+
+    @cached_property
+    def log_days(self) -> float:
+        """Count the days from the log's first trip to the request."""
+        end = self.history.now if self.context.at is None else self.context.at
+        return max(end - self.history.began, 0.0) / 86_400.0
+
+    @cached_property
     def goes_with(self) -> NDArray[np.float32]:
         """Score what is bought together with the anchors."""
         return self.scorer.with_cart(self.anchors)
@@ -102,7 +191,7 @@ class Evidence:
     @cached_property
     def usual_price(self) -> Floats:
         """Give, for each kind, what the shopper usually pays: the geometric mean over trips; NaN where unknown."""
-        rows, times = self.history.bought_rows(self.context.user_id)
+        rows, times = self.habits.rows, self.habits.times
         price = self.shelf.price[rows]
         known = np.isfinite(price) & (price > 0)
         rows, times, price = rows[known], times[known].astype(np.float64), price[known]
@@ -120,18 +209,11 @@ class Evidence:
         for item_id in self.liked:
             if item_id in self.shelf.rows:
                 out[self.shelf.rows[item_id]] = LIKED
-        for item_id in self.disliked:
-            row = self.shelf.rows.get(item_id)
-            if row is None:
-                continue
-            alike = self.scorer.alike(item_id)
-            near = np.where(self.shelf.kind == self.shelf.kind[row], KIND_DISLIKED, 0.0)
-            if alike.any():
-                near += ALIKE_DISLIKED * alike / alike.max()
-            out = np.minimum(out, near)
-        for item_id in self.disliked:
-            if item_id in self.shelf.rows:
-                out[self.shelf.rows[item_id]] = DISLIKED
+        rows = np.array([self.shelf.rows[item_id] for item_id in self.disliked if item_id in self.shelf.rows], np.int64)
+        if len(rows):
+            near = np.where(np.isin(self.shelf.kind, self.shelf.kind[rows]), KIND_DISLIKED, 0.0)
+            out = np.minimum(out, near + ALIKE_DISLIKED * self.scorer.most_alike(rows))
+            out[rows] = DISLIKED
         return out
 
     @property
@@ -164,13 +246,21 @@ class Evidence:
             "popularity": np.log1p(self.popularity[rows].astype(np.float64))
             / np.log1p(max(self.popularity.max(initial=0), 1)),
             "price_fit": self.price_fit(rows),
+            "deal": np.maximum(self.promotion[rows], self.coupon[rows]).astype(np.float64),
             "taste": self.taste[rows],
         }
 
 
-def gather(context: RankContext, *, shelf: Shelf, history: History, scorer: CollaborativeScorer) -> Evidence:
+def gather(
+    context: RankContext,
+    *,
+    shelf: Shelf,
+    history: History,
+    scorer: CollaborativeScorer,
+    deals: Deals | None = None,
+) -> Evidence:
     """Prepare the evidence of one request; each model is asked when it is first needed."""
-    return Evidence(context=context, shelf=shelf, history=history, scorer=scorer)
+    return Evidence(context=context, shelf=shelf, history=history, scorer=scorer, deals=deals)
 
 
 def _curve(part: str, scores: NDArray[np.float32]) -> Floats:
@@ -273,6 +363,25 @@ def _price_fit(item_id: str, counts: bool, evidence: Evidence) -> list[Fact]:
     return out
 
 
+def _kind(item_id: str, counts: bool, evidence: Evidence) -> list[Fact]:
+    """Name what the shopper buys most of the same kind."""
+    if not counts:
+        return []
+    shelf, habits = evidence.shelf, evidence.habits
+    row = shelf.rows[item_id]
+    same = np.flatnonzero((shelf.kind[habits.rows] == shelf.kind[row]) & (habits.rows != row))
+    if not len(same):
+        return []
+    other = shelf.items[int(habits.rows[same[np.argmax(habits.times[same])]])]
+    return [] if other.age_restricted else [_named("because_of", other.item_id, evidence)]
+
+
+def _deal(item_id: str, counts: bool, evidence: Evidence) -> list[Fact]:
+    if evidence.deals is None:
+        return []
+    return deal_facts(evidence.deals, item_id, evidence.context.at, evidence.context.user_id)
+
+
 def _taste(item_id: str, counts: bool, evidence: Evidence) -> list[Fact]:
     return [Fact(kind="liked")] if item_id in evidence.liked else []
 
@@ -285,8 +394,10 @@ _FACTS: Mapping[str, Callable[[str, bool, Evidence], list[Fact]]] = {
     "match": _match,
     "collaborative": _collaborative,
     "bought_before": _bought_before,
+    "kind": _kind,
     "goes_with": _goes_with,
     "popularity": _popularity,
     "price_fit": _price_fit,
+    "deal": _deal,
     "taste": _taste,
 }

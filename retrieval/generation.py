@@ -23,6 +23,7 @@ HISTORY = "history.npz"
 SCORER = "scorer"
 SAID = "said.json"
 RANKER = "ranker.json"
+DEALS = "deals.npz"
 _CACHES = ("chroma",)  # what may change or be missing: it can be made again from the rest
 
 
@@ -32,7 +33,9 @@ class Manifest:
 
     `key` is the hash of the source, of `until` and of the layout: the same key means the same shop. `counts` says
     how many rows were read, kept and dropped, by reason. `until` is the time (seconds since 1970) at and after
-    which interactions were left out, None for all. `fingerprint` is the source's own, where it has one.
+    which interactions were left out, None for all. `fingerprint` is the source's own, where it has one. `source_key`
+    is the key that the shop would have without what updates added, and `added` counts that: "updates", "items" and
+    "interactions"; empty where there were none.
     """
 
     generation: str
@@ -46,6 +49,8 @@ class Manifest:
     versions: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     fingerprint: str = ""
+    source_key: str = ""
+    added: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def items(self) -> int:

@@ -65,6 +65,7 @@ def hold_out(shop: Shop, *, folder: Path, weeks: float, progress: Progress | Non
         items=list(shop.catalog.items.values()),
         interactions=log,
         said=read_said(shop.folder / SAID),
+        offers=shop.deals.offers(),
     )
     prepare(source, shop=folder, until=held.cut, progress=progress)
     return held

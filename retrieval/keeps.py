@@ -74,6 +74,8 @@ class Keeps:
             kept &= ~_at(self.telling(phrase), size)
         if wish.item_ids is not None:
             kept &= _at(np.array([self._rows[i] for i in wish.item_ids if i in self._rows], dtype=np.int64), size)
+        if wish.deal:
+            kept &= _at(np.array([self._rows[i] for i in wish.on_offer if i in self._rows], dtype=np.int64), size)
         if wish.exclude_ids:
             kept[[self._rows[item_id] for item_id in wish.exclude_ids if item_id in self._rows]] = False
         return kept

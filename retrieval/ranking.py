@@ -11,15 +11,18 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.deals import Deals
 from retrieval.evidence import Evidence, gather, part_facts
 from retrieval.history import History
 from retrieval.records import Candidate, Item, Part, Recommendation, ShopError
 from retrieval.scorer import CollaborativeScorer
 from retrieval.shelf import Shelf
+from retrieval.signals import signals
+from retrieval.trees import Trees
 from retrieval.wish import Wish, broken
 
 Task = Literal["search", "again", "new", "next_basket", "goes_with", "similar"]
-PARTS = ("match", "collaborative", "bought_before", "goes_with", "popularity", "price_fit", "taste")
+PARTS = ("match", "collaborative", "bought_before", "kind", "goes_with", "popularity", "price_fit", "deal", "taste")
 TASKS: tuple[Task, ...] = ("search", "again", "new", "next_basket", "goes_with", "similar")
 
 # Where no purchases say better. A shop's own are fitted at prepare (`retrieval.weights`); `taste` never is: the log
@@ -73,9 +76,13 @@ class Shelved(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Ranker:
-    """Weights per task, and how they were fitted (`fitted`: split, sizes, figures; empty for the defaults)."""
+    """Weights per task, trees for some, and how they were fitted (`fitted`: split, sizes, figures; empty for the defaults).
+
+    Where a task has trees and the shopper has a history, the trees' parts make the score; else the weighted sum does.
+    """
 
     weights: Mapping[str, Mapping[str, float]] = field(default_factory=lambda: DEFAULT_WEIGHTS)
+    trees: Mapping[str, Trees] = field(default_factory=dict)
     fitted: Mapping[str, Any] = field(default_factory=dict)
     _shelves: list[Shelf] = field(default_factory=list, init=False, repr=False, compare=False)
 
@@ -87,7 +94,11 @@ class Ranker:
 
     def save(self, path: Path) -> None:
         """Write the weights and how they were fitted as JSON."""
-        record = {"weights": {task: dict(held) for task, held in self.weights.items()}, "fitted": dict(self.fitted)}
+        record = {
+            "weights": {task: dict(held) for task, held in self.weights.items()},
+            "trees": {task: held.record() for task, held in self.trees.items()},
+            "fitted": dict(self.fitted),
+        }
         path.write_text(json.dumps(record, indent=1), encoding="utf-8")
 
     @classmethod
@@ -103,10 +114,11 @@ class Ranker:
                 task: {part: float(record["weights"][task].get(part, 0.0)) for part in PARTS if part != "taste"}
                 for task in DEFAULT_WEIGHTS
             }
+            trees = {task: Trees.of_record(held) for task, held in record["trees"].items()}
             fitted = dict(record["fitted"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ShopError(f"Cannot read the ranking weights at {path} ({error}). Prepare the shop again.") from error
-        return cls(weights=weights, fitted=fitted)
+        return cls(weights=weights, trees=trees, fitted=fitted)
 
     def rank(
         self,
@@ -116,6 +128,7 @@ class Ranker:
         catalog: Shelved,
         history: History,
         scorer: CollaborativeScorer,
+        deals: Deals | None = None,
         limit: int | None = None,
         diverse: bool | None = None,
     ) -> list[Recommendation]:
@@ -129,6 +142,7 @@ class Ranker:
             catalog: The shop's items.
             history: The shop's log.
             scorer: The models fitted on it.
+            deals: What is on offer.
             limit: How many to keep; by default the context's.
             diverse: Keep at most two of a kind while other kinds are left; by default in
                 proposals that nobody searched for; what a shopper buys again is theirs, however much of a kind.
@@ -138,10 +152,8 @@ class Ranker:
         known = np.flatnonzero(found >= 0)
         rows, first = np.unique(found[known], return_index=True)
         held = [candidates[at] for at in known[first]]
-        evidence = gather(context, shelf=shelf, history=history, scorer=scorer)
-        features = evidence.features(rows, held)
-        task = context.task if len(history.bought_rows(context.user_id)[0]) else f"{context.task}_cold"
-        values = {part: self.weight(task, part) * features[part] for part in PARTS}
+        evidence = gather(context, shelf=shelf, history=history, scorer=scorer, deals=deals)
+        values = self.values(evidence, rows, held)
         scores = np.zeros(len(rows))
         for part in PARTS:  # added in this order, as the recommendation's own parts are
             scores = scores + values[part]
@@ -152,6 +164,22 @@ class Ranker:
             self._recommendation(held[at], {part: float(values[part][at]) for part in PARTS}, evidence, shelf)
             for at in chosen
         ]
+
+    def values(
+        self, evidence: Evidence, rows: NDArray[np.int64], candidates: Sequence[Candidate]
+    ) -> dict[str, NDArray[np.float64]]:
+        """Give every part's share of the score, for the candidates at these rows: [rows] each."""
+        task, known = evidence.context.task, bool(evidence.habits.trips)
+        if known and task in self.trees:
+            found = self.trees[task].parts(signals(evidence, rows))
+            found["taste"] = TASTE_WEIGHT * evidence.taste[rows]
+            return {part: found.get(part, np.zeros(len(rows))) for part in PARTS}
+        features = evidence.features(rows, candidates)
+        name = task if known else f"{task}_cold"
+        return {
+            part: self.weight(name, part) * features[part] if part in features else np.zeros(len(rows))
+            for part in PARTS
+        }
 
     def _choose(
         self,
@@ -203,6 +231,7 @@ class Ranker:
         catalog: Shelved,
         history: History,
         scorer: CollaborativeScorer,
+        deals: Deals | None = None,
         limit: int = 300,
     ) -> list[Candidate]:
         """Propose items where there is no query: what is bought again, fits, goes with the cart, is popular.
@@ -212,7 +241,7 @@ class Ranker:
         are left out. The pools take turns, so that `limit` cuts all of them alike.
         """
         shelf = self.shelf(catalog, scorer)
-        return propose(gather(context, shelf=shelf, history=history, scorer=scorer), limit=limit)
+        return propose(gather(context, shelf=shelf, history=history, scorer=scorer, deals=deals), limit=limit)
 
     def shelf(self, catalog: Shelved, scorer: CollaborativeScorer) -> Shelf:
         """Give the catalogue's fields as arrays; made once for each opened shop."""
@@ -227,8 +256,8 @@ class Ranker:
 def propose(evidence: Evidence, *, limit: int) -> list[Candidate]:
     """Do what `Ranker.candidates` does, for evidence that is gathered already."""
     context, shelf = evidence.context, evidence.shelf
-    allowed = _allowed(context, shelf, evidence.history)
-    pools = {name: scores for name, scores in _pools(context, evidence).items() if context.task in _POOLS[name]}
+    allowed = _allowed(evidence)
+    pools = {name: scores for name, scores in _pools(evidence).items() if context.task in _POOLS[name]}
     found: dict[int, dict[str, float]] = {}
     orders = {name: iter(_best(scores, allowed, shelf, limit)) for name, scores in pools.items()}
     while orders and len(found) < limit:
@@ -246,15 +275,21 @@ _POOLS: Mapping[str, tuple[Task, ...]] = {
     "again": ("again", "next_basket", "search", "similar"),
     "goes_with": ("goes_with", "new", "next_basket", "search", "similar"),
     "collaborative": ("new", "next_basket", "search", "similar"),
+    "shoppers": ("new", "next_basket"),
+    "kind": ("new", "next_basket"),
+    "deal": ("new", "next_basket"),
     "popular": ("new", "next_basket", "search", "similar"),
 }
 
 
-def _pools(context: RankContext, evidence: Evidence) -> dict[str, NDArray[np.floating[Any]]]:
+def _pools(evidence: Evidence) -> dict[str, NDArray[np.floating[Any]]]:
     pools: dict[str, NDArray[np.floating[Any]]] = {
         "again": evidence.again,
         "goes_with": evidence.goes_with,
         "collaborative": evidence.collaborative,
+        "shoppers": evidence.shoppers,
+        "kind": evidence.kind_habit,
+        "deal": evidence.deal_pull,
         "popular": evidence.popularity,
     }
     return {name: pool for name, pool in pools.items() if pool.any()}
@@ -270,19 +305,16 @@ def _best(scores: NDArray[np.floating[Any]], allowed: NDArray[np.bool_], shelf: 
     return order
 
 
-def _allowed(context: RankContext, shelf: Shelf, history: History) -> NDArray[np.bool_]:
+def _allowed(evidence: Evidence) -> NDArray[np.bool_]:
     """Mark the rows that may be proposed: those that keep to the wish and are not at hand already."""
+    context, shelf, bought = evidence.context, evidence.shelf, evidence.bought
     wish = context.wish
-    bought = np.zeros(len(shelf.items), bool)
-    bought[history.bought_rows(context.user_id)[0]] = True
     allowed = shelf.keeping(wish, bought=bought)
     if context.task == "again":
         allowed &= bought
     if context.task == "new":
         allowed &= ~bought
-    gone = {*context.cart, *context.named, *context.disliked, *history.disliked(context.user_id)} - set(context.liked)
-    gone |= {*context.cart, *context.named}
-    allowed &= ~shelf.mask(gone)
+    allowed &= ~shelf.mask({*context.cart, *context.named, *evidence.disliked})
     if context.task == "goes_with":
         # What goes with spaghetti is not more spaghetti.
         anchors = [shelf.rows[item_id] for item_id in context.named or context.cart if item_id in shelf.rows]

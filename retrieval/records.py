@@ -71,7 +71,11 @@ class Fact:
     `because_of` (`words[0]` is the title of the shopper's own past or liked item `item_id` that speaks for it most),
     `popular` (`count` shoppers buy it), `brand_tier` (`words[0]`), `size` (`words[0]`),
     `cheaper` / `dearer` (`amount` than item `item_id`, title `words[0]`), `bigger` / `smaller` (than `item_id`),
-    `cheapest` (of the list), `liked` (the shopper liked it), `attribute` (`words` = name, value).
+    `cheapest` (of the list), `liked` (the shopper liked it), `attribute` (`words` = name, value),
+    `promotion` (now on in most stores; `words[0]` is its note, where it has one), `coupon` (the shopper has one for it).
+    Of an item that was not shown: `last_shown` (`words` = what is told of the item shown last, its title; with that
+    one's `count`, `of` or `amount`; "part match" and its like: the value of that part), `would_change` (`words` = a `retrieval.reasons.Step`: name, less or more, value;
+    `amount` its bound) and `would_show` (after these changes it is number `count` of a list of `of`).
     """
 
     kind: str

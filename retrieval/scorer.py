@@ -1,7 +1,8 @@
 """What the purchases of all shoppers say about one: similar items, what is bought again, what goes together.
 
-Three sums over the log, each with terms that can be taken out again: an item-item model, so that "because you
-buy X" is the term of X; the next-basket model of repeats; and what shares trips with the cart.
+Sums over the log, each with terms that can be taken out again: item-item models, so that "because you buy X" is
+the term of X; the next-basket model of repeats; what shares trips with the cart; and, where trips are small, what
+follows what. Beside them, the shoppers who buy alike.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from retrieval.ease import ease
+from retrieval.habit import Habits
 from retrieval.history import History
+from retrieval.neighbours import Neighbours
+from retrieval.order import carries_order, strongest, transitions
 from retrieval.records import ShopError
 
 Scores = NDArray[np.float32]
@@ -29,7 +34,8 @@ _LIKE = 1.0  # a like weighs as much as one and a half purchases: log1p(1) = 0.6
 _VIEW = 0.1
 _DAY = 86_400.0
 _LATELY = 28 * _DAY
-_DAYS_KEPT = 500
+_DAYS_KEPT = 1_600
+_MATRICES = ("similarity", "goes_with", "linear", "order")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +64,12 @@ class CollaborativeScorer:
     settings: ScorerSettings
     similarity: sparse.csr_array = field(repr=False)  # [evidence item, scored item], diagonal 0
     goes_with: sparse.csr_array = field(repr=False)  # [cart item, scored item], diagonal 0
+    linear: sparse.csr_array = field(repr=False)  # EASE, [evidence item, scored item]; empty in a large catalogue
+    order: sparse.csr_array = field(repr=False)  # [item before, item after]; empty where order carries no signal
     repeat: NDArray[np.float64] = field(repr=False)  # TREx rho: how much an item is bought again by those who try it
+    sales: History | None = field(default=None, repr=False)  # the log to count sales in, where it is a longer one
     _popular: dict[float, Scores] = field(default_factory=dict, init=False, repr=False)
+    _sold: dict[tuple[float, int | None], Scores] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def fit(cls, history: History, *, settings: ScorerSettings | None = None) -> CollaborativeScorer:
@@ -71,13 +81,16 @@ class CollaborativeScorer:
             settings=settings,
             similarity=_similarity(history, settings),
             goes_with=_goes_with(history, settings),
+            linear=ease(history) if carries_order(history) else _empty(len(history.item_ids)),
+            order=transitions(history) if carries_order(history) else _empty(len(history.item_ids)),
             repeat=_repeat(history, settings),
         )
 
     def save(self, folder: Path) -> None:
         """Write the models (npz) and settings (JSON) into a folder; the history is saved apart."""
         folder.mkdir(parents=True, exist_ok=True)
-        for name, matrix in (("similarity", self.similarity), ("goes_with", self.goes_with)):
+        for name in _MATRICES:
+            matrix = getattr(self, name)
             np.savez(
                 folder / f"{name}.npz",
                 data=matrix.data.astype(np.float32),
@@ -98,14 +111,23 @@ class CollaborativeScorer:
         size = len(history.item_ids)
         try:
             settings = ScorerSettings(**json.loads((folder / "scorer.json").read_text(encoding="utf-8")))
-            matrices = {name: _load_matrix(folder / f"{name}.npz", size) for name in ("similarity", "goes_with")}
+            matrices = {name: _load_matrix(folder / f"{name}.npz", size) for name in _MATRICES}
             with np.load(folder / "repeat.npz", allow_pickle=False) as held:
                 repeat = held["repeat"]
             if len(repeat) != size:
                 raise ValueError(f"{len(repeat)} items where the catalogue has {size}")
         except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
             raise ShopError(f"Cannot read the scorer in {folder} ({error}). Prepare the shop again.") from error
-        return cls(item_ids=history.item_ids, history=history, settings=settings, repeat=repeat, **matrices)
+        return cls(
+            item_ids=history.item_ids,
+            history=history,
+            settings=settings,
+            similarity=matrices["similarity"],
+            goes_with=matrices["goes_with"],
+            linear=matrices["linear"],
+            order=matrices["order"],
+            repeat=repeat,
+        )
 
     @cached_property
     def popularity(self) -> Scores:
@@ -127,7 +149,7 @@ class CollaborativeScorer:
         return self._popular[day]
 
     def _popular_before(self, day: float) -> Scores:
-        history, size = self.history, len(self.item_ids)
+        history, size = self.sales or self.history, len(self.item_ids)
         if not len(history.basket_time):
             return np.zeros(size, np.float32)
         times, lines, starts = self._by_time
@@ -140,10 +162,38 @@ class CollaborativeScorer:
         counts: Scores = (late + 0.5 * ever * (_LATELY / span)).astype(np.float32)
         return counts
 
+    def sold(self, days: int | None, *, at: float | None = None) -> Scores:
+        """Count the trips of the last `days` days (None: ever) that held each item, before the day of `at` began.
+
+        Where `at` is None the days end with the log's last trip.
+        """
+        day = np.inf if at is None else at // _DAY * _DAY
+        key = (day, days)
+        if key not in self._sold:
+            if len(self._sold) >= _DAYS_KEPT:
+                self._sold.clear()
+            size = len(self.item_ids)
+            if not len((self.sales or self.history).basket_time):
+                return np.zeros(size, np.float32)
+            times, lines, starts = self._by_time
+            end = min(day, float(times[-1]) + 1.0)
+            upto = starts[np.searchsorted(times, end)]
+            since = 0 if days is None else min(starts[np.searchsorted(times, end - days * _DAY)], upto)
+            self._sold[key] = np.bincount(lines[since:upto], minlength=size).astype(np.float32)
+        return self._sold[key]
+
+    @cached_property
+    def repeat_share(self) -> NDArray[np.float64]:
+        """Give the share of each item's buyers who bought it again."""
+        _, items, times = self.history.pairs()
+        again = np.bincount(items, times > 1, minlength=len(self.item_ids))
+        share: NDArray[np.float64] = again / np.maximum(self.history.buyers_by_row, 1)
+        return share
+
     @cached_property
     def _by_time(self) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.int64]]:
         """Give the trips' times, ascending, their items in that order, and where each trip's items start."""
-        history = self.history
+        history = self.sales or self.history
         order = np.argsort(history.basket_time, kind="stable")
         sizes = history.trip_sizes[order]
         starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
@@ -152,12 +202,20 @@ class CollaborativeScorer:
 
     # Similar items
 
-    def profile(self, user_id: str | None) -> dict[str, float]:
-        """Weigh the items that speak for what a shopper wants: purchases by log trips, likes, views a little."""
-        rows, times = self.history.bought_rows(user_id)
+    @cached_property
+    def neighbours(self) -> Neighbours:
+        """Give the shoppers of the log, to ask who buys alike."""
+        return Neighbours.of(self.history)
+
+    def profile(self, user_id: str | None, *, habits: Habits | None = None) -> dict[str, float]:
+        """Weigh the items that speak for what a shopper wants: purchases by log trips, likes, views a little.
+
+        `habits` gives the purchases as of another moment than the log's end.
+        """
+        rows, times = self.history.bought_rows(user_id) if habits is None else (habits.rows, habits.times)
         weights = {self.item_ids[row]: float(w) for row, w in zip(rows, np.log1p(times), strict=True)}
-        for item_id in {item_id for _, item_id, event in self.history.events(user_id) if event == "view"}:
-            weights[item_id] = weights.get(item_id, 0.0) + _VIEW
+        for row in self.history.viewed_rows(user_id).tolist():
+            weights[self.item_ids[row]] = weights.get(self.item_ids[row], 0.0) + _VIEW
         for item_id in self.history.liked(user_id):
             weights[item_id] = weights.get(item_id, 0.0) + _LIKE
         for item_id in self.history.disliked(user_id):
@@ -180,6 +238,14 @@ class CollaborativeScorer:
         """Score by weighted items; items that the shop does not have say nothing."""
         return _weighted(self.similarity, self.history, profile)
 
+    def by_linear(self, profile: Mapping[str, float]) -> Scores:
+        """Score by EASE from weighted items; what speaks against an item counts below 0."""
+        return _weighted(self.linear, self.history, profile)
+
+    def following(self, profile: Mapping[str, float]) -> Scores:
+        """Score what is bought after the weighted items."""
+        return _weighted(self.order, self.history, profile)
+
     def because(self, user_items: Mapping[str, float], item_id: str) -> list[tuple[str, float]]:
         """List the terms that `for_weights(user_items)` adds up for one item, strongest first."""
         row = self.history.item_rows.get(item_id)
@@ -198,13 +264,14 @@ class CollaborativeScorer:
     def _evidence(self) -> sparse.csr_array:
         return sparse.csr_array(self.similarity.T)
 
-    def alike(self, item_id: str) -> Scores:
-        """Give the similarity of every item to one, 0..1."""
-        row = self.history.item_rows.get(item_id)
+    def most_alike(self, rows: NDArray[np.int64]) -> Scores:
+        """Give every item's similarity to the nearest of these, as a share of what is most alike to it: [items], 0..1."""
+        near = sparse.csr_array(self.similarity[rows])
         out = np.zeros(len(self.item_ids), np.float32)
-        if row is not None:
-            held = slice(self.similarity.indptr[row], self.similarity.indptr[row + 1])
-            out[self.similarity.indices[held]] = self.similarity.data[held]
+        most = np.zeros(len(rows), np.float32)
+        held = np.repeat(np.arange(len(rows)), np.diff(near.indptr))
+        np.maximum.at(most, held, near.data)
+        np.maximum.at(out, near.indices, near.data / most[held])
         return out
 
     # Bought again
@@ -251,6 +318,8 @@ class CollaborativeScorer:
 
 def _weighted(matrix: sparse.csr_array, history: History, profile: Mapping[str, float]) -> Scores:
     """Add up the matrix rows of the profile's items, weighted."""
+    if not matrix.nnz or not profile:
+        return np.zeros(matrix.shape[1], np.float32)
     known = [item_id for item_id in profile if item_id in history.item_rows]
     taken = matrix[np.array([history.item_rows[item_id] for item_id in known], np.int64)]
     weights = np.repeat(np.array([profile[item_id] for item_id in known], np.float64), np.diff(taken.indptr))
@@ -263,7 +332,7 @@ def _similarity(history: History, settings: ScorerSettings) -> sparse.csr_array:
     users, items, times = history.pairs()
     size = len(history.item_ids)
     weights = np.log1p(times).astype(np.float64)
-    said_users, said_items = _said(history)
+    said_users, said_items = history.likes()
     users, items = np.concatenate([users, said_users]), np.concatenate([items, said_items])
     weights = np.concatenate([weights, np.full(len(said_users), _LIKE)])
     matrix = sparse.csr_matrix((weights, (users, items)), shape=(len(history.users), size))
@@ -278,13 +347,6 @@ def _similarity(history: History, settings: ScorerSettings) -> sparse.csr_array:
         model.fit(matrix, show_progress=False)
     # implicit keeps, for each scored item, its neighbours: row = scored item.
     return _clean(sparse.csr_array(model.similarity.T))
-
-
-def _said(history: History) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Give the (user, item) rows of likes."""
-    users = np.repeat(np.arange(len(history.users)), np.diff(history.user_events))
-    liked = history.event_kind == 1
-    return users[liked], history.event_item[liked]
 
 
 def _narrowed(matrix: sparse.csr_matrix, widest: int) -> sparse.csr_matrix:
@@ -302,7 +364,7 @@ def _goes_with(history: History, settings: ScorerSettings) -> sparse.csr_array:
     size, trips = len(history.item_ids), len(history.basket_time)
     lengths = np.diff(history.basket_start)
     held = sparse.csr_array(
-        (np.ones(len(history.basket_items), np.float32), history.basket_items, history.basket_start),
+        (np.ones(len(history.basket_items)), history.basket_items, history.basket_start),
         shape=(trips, size),
     )
     usable = lengths <= settings.widest_trip
@@ -318,19 +380,11 @@ def _goes_with(history: History, settings: ScorerSettings) -> sparse.csr_array:
         lift = np.log(np.maximum(block.data, 1e-9) / (expected + np.sqrt(expected) + 1.0))
         lift[(rows == block.indices) | (lift < 0)] = 0.0
         blocks.append(
-            _strongest(sparse.csr_array((lift, block.indices, block.indptr), shape=block.shape), settings.together)
+            strongest(sparse.csr_array((lift, block.indices, block.indptr), shape=block.shape), settings.together)
         )
     if not blocks:
         return _empty(size)
     return _clean(sparse.csr_array(sparse.vstack(blocks)))
-
-
-def _strongest(matrix: sparse.csr_array, most: int) -> sparse.csr_array:
-    for row in np.flatnonzero(np.diff(matrix.indptr) > most):
-        data = matrix.data[matrix.indptr[row] : matrix.indptr[row + 1]]
-        data[np.argsort(-data, kind="stable")[most:]] = 0.0
-    matrix.eliminate_zeros()
-    return matrix
 
 
 def _empty(size: int) -> sparse.csr_array:

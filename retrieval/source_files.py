@@ -7,6 +7,7 @@ import gzip
 import json
 import math
 import re
+import time
 import unicodedata
 import zlib
 from collections import Counter
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from retrieval.deals import Offer
 from retrieval.records import AttributeValue, Item, ShopError
 
 if TYPE_CHECKING:
@@ -29,14 +31,20 @@ LIMITS = {
     "category": 100,
     "brand": 100,
     "attribute": 300,
+    "note": 60,
     "url": 500,
 }
 MOST_CATEGORIES = 10
 MOST_ATTRIBUTES = 50
 COLUMNS = ("user_id", "item_id", "timestamp", "event", "quantity", "price", "basket_id")
+NEEDED = ("user_id", "item_id", "timestamp")
+OFFER_COLUMNS = ("item_id", "kind", "starts", "ends", "user_id", "note", "strength")
+OFFER_NEEDED = ("item_id", "kind", "starts", "ends")
 EVENTS = ("purchase", "view", "like", "dislike")
 LATEST_TIMESTAMP = 32_503_680_000.0  # the year 3000: beyond it the number is no count of seconds
+AHEAD = 86_400.0  # seconds that clocks and time zones may be apart; what lies further ahead has not happened
 _ITEM_WANTED = 'one JSON object a line with at least "item_id" and "title", as in {"item_id": "a1", "title": "Tent"}'
+_OFFER_WANTED = "item_id, kind (promotion or coupon), starts and ends (ISO 8601, or seconds since 1970) in every row"
 _LINE_WANTED = "user_id, item_id and timestamp (ISO 8601, or seconds since 1970) in every row, of items that exist"
 
 
@@ -57,8 +65,8 @@ class Source:
     `interactions` has the columns user_id, item_id, timestamp (seconds), event, quantity, price, basket_id,
     oldest first; `counts` says how many rows were read, kept and dropped, by reason; `shoppers`, where the source
     knows them, has a column user_id. `said` are words that shoppers say, to the name of the kind they mean
-    ("kleenex": "facial tissue"): search knows them, and nothing says them of an item. The same `fingerprint`, where there is
-    one, means the same source, without reading it.
+    ("kleenex": "facial tissue"): search knows them, and nothing says them of an item. `offers` are the promotions and
+    coupons, past ones too. The same `fingerprint`, where there is one, means the same source, without reading it.
     """
 
     name: str
@@ -68,11 +76,12 @@ class Source:
     rejected: Sequence[Rejected] = ()
     shoppers: pd.DataFrame | None = None
     said: Mapping[str, str] = field(default_factory=dict)
+    offers: Sequence[Offer] = ()
     fingerprint: str = ""
 
 
-def read_files(*, items: Path | str, interactions: Path | str | None = None) -> Source:
-    """Read `items.jsonl` and, where there is one, an interactions file (`formats.md` §1).
+def read_files(*, items: Path | str, interactions: Path | str | None = None, deals: Path | str | None = None) -> Source:
+    """Read `items.jsonl` and, where there are such, an interactions file (`formats.md` §1) and a file of deals.
 
     Raises:
         ShopError: a file is missing, unreadable, or nothing in it can be used.
@@ -80,12 +89,24 @@ def read_files(*, items: Path | str, interactions: Path | str | None = None) -> 
     kept, rejected = read_items(items)
     counts = {"items read": len(kept) + len(rejected), "items": len(kept)}
     counts |= {f"items dropped: {why}": number for why, number in _by_reason(rejected).items()}
+    item_ids = {item.item_id for item in kept}
+    offers: list[Offer] = []
+    if deals is not None:
+        offers, refused = read_offers(deals, item_ids=item_ids)
+        counts["deals"] = sum(len(offer.item_ids) for offer in offers)
+        counts |= {f"deals dropped: {why}": number for why, number in _by_reason(refused).items()}
+        rejected = [*rejected, *refused]
+    name = Path(items).name
     if interactions is None:
-        return Source(name=Path(items).name, items=kept, interactions=_frame({}), counts=counts, rejected=rejected)
-    lines, refused = read_interactions(interactions, item_ids={item.item_id for item in kept})
+        return Source(name=name, items=kept, interactions=_frame({}), counts=counts, rejected=rejected, offers=offers)
+    lines, refused = read_interactions(interactions, item_ids=item_ids)
     counts |= {"lines read": len(lines) + len(refused), "lines kept": len(lines)}
     counts |= {f"lines dropped: {why}": number for why, number in _by_reason(refused).items()}
-    return Source(name=Path(items).name, items=kept, interactions=lines, counts=counts, rejected=[*rejected, *refused])
+    # Kept, as a till may write a row for each of two cans; `History` counts an item once a trip, and a word once.
+    if repeated := int(lines.duplicated().sum()):
+        counts["lines kept that repeat another"] = repeated
+    rejected = [*rejected, *refused]
+    return Source(name=name, items=kept, interactions=lines, counts=counts, rejected=rejected, offers=offers)
 
 
 def read_items(path: Path | str) -> tuple[list[Item], list[Rejected]]:
@@ -117,8 +138,15 @@ def read_items(path: Path | str) -> tuple[list[Item], list[Rejected]]:
     return items, rejected
 
 
-def read_interactions(path: Path | str, *, item_ids: Collection[str]) -> tuple[pd.DataFrame, list[Rejected]]:
+def read_interactions(
+    path: Path | str, *, item_ids: Collection[str], now: float | None = None
+) -> tuple[pd.DataFrame, list[Rejected]]:
     """Read events (`.csv`, `.jsonl`, also `.gz`, or `.parquet`) of the items given, oldest first.
+
+    Args:
+        path: The file.
+        item_ids: The items that the shop has.
+        now: In seconds since 1970, this machine's clock by default; what happens more than a day later is refused.
 
     Returns:
         A frame with the columns of `COLUMNS` (`price` may be NaN: not known), and the rows that cannot be used.
@@ -149,6 +177,9 @@ def read_interactions(path: Path | str, *, item_ids: Collection[str]) -> tuple[p
     seconds = _seconds(rows["timestamp"])
     refuse(rows["timestamp"].astype(str).str.strip() == "", "no timestamp")
     refuse(seconds.isna(), "timestamp cannot be read")
+    # One such row would be the newest trip, and everything else long ago.
+    latest = (time.time() if now is None else now) + AHEAD
+    refuse(seconds > latest, "timestamp is in the future by this machine's clock")
     event = rows["event"].astype(str).str.strip().str.lower().replace("", "purchase")
     refuse(~event.isin(EVENTS), f"event is none of {', '.join(EVENTS)}")
     quantity, no_quantity = _numbers(rows["quantity"])
@@ -176,6 +207,75 @@ def read_interactions(path: Path | str, *, item_ids: Collection[str]) -> tuple[p
     }
     frame = _frame({name: column[keep] for name, column in columns.items()})
     return frame.sort_values("timestamp", kind="stable", ignore_index=True), rejected
+
+
+def read_offers(path: Path | str, *, item_ids: Collection[str]) -> tuple[list[Offer], list[Rejected]]:
+    """Read promotions and coupons (`.csv`, `.jsonl`, also `.gz`), one item a row, and list the rows that cannot be used.
+
+    Rows that differ in nothing but their item and its strength are one offer.
+
+    Raises:
+        ShopError: the file is missing or unreadable, or no row in it can be used.
+    """
+    import pandas as pd
+
+    path = Path(path)
+    read = {".csv": _csv_columns, ".jsonl": _jsonl_columns}.get(_suffix(path))
+    if read is None:
+        raise ShopError(f"Deals come as .csv or .jsonl (both also .gz), not as {path.name}.")
+    raw, numbers, rejected = read(path, columns=OFFER_COLUMNS, needed=OFFER_NEEDED)
+    rows = pd.DataFrame({name: pd.Series(raw.get(name, [None] * len(numbers)), dtype=object) for name in OFFER_COLUMNS})
+    rows = rows.where(rows.notna(), "")
+    reason = pd.Series("", index=rows.index, dtype=object)
+    column = pd.Series("", index=rows.index, dtype=object)
+
+    def refuse(bad: pd.Series, why: str, of: str) -> None:
+        new = bad & (reason == "")
+        reason[new], column[new] = why, of
+
+    ids = {name: _ids(rows[name]) for name in ("user_id", "item_id")}
+    kind = rows["kind"].astype(str).str.strip().str.lower()
+    times = {name: _seconds(rows[name]) for name in ("starts", "ends")}
+    strength, no_strength = _numbers(rows["strength"])
+    refuse(ids["item_id"] == "", "no item_id", "item_id")
+    refuse(
+        ids["user_id"].str.len() > LIMITS["item_id"],
+        f"user_id is longer than {LIMITS['item_id']} characters",
+        "user_id",
+    )
+    refuse(~ids["item_id"].isin(set(item_ids)), "no item has this item_id", "item_id")
+    refuse(~kind.isin(["promotion", "coupon"]), "kind is neither promotion nor coupon", "kind")
+    for name, seconds in times.items():
+        refuse(seconds.isna(), f"{name} cannot be read", name)
+    refuse(~(times["ends"] > times["starts"]), "ends is not after starts", "ends")
+    refuse(~no_strength & ~strength.between(0, 1), "strength is not a number from 0 to 1", "strength")
+    for at in reason.index[reason != ""]:
+        value = _short(rows.at[at, column[at]])
+        rejected.append(Rejected(file=path.name, line=numbers[at], reason=reason[at], value=value))
+    rejected.sort(key=lambda row: row.line)
+    if not (reason == "").any():
+        raise _nothing(path, rejected, wanted=_OFFER_WANTED)
+    # A coupon is had or not: how many stores take it is no part of it.
+    shares = strength.where(~no_strength & (kind == "promotion"), 1.0)
+    held: dict[tuple[str, float, float, str, str], tuple[list[str], list[float]]] = {}
+    for at in reason.index[reason == ""]:
+        note = clean_text(str(rows.at[at, "note"]), limit=LIMITS["note"])
+        key = (str(kind[at]), float(times["starts"][at]), float(times["ends"][at]), str(ids["user_id"][at]), note)
+        names, strengths = held.setdefault(key, ([], []))
+        names.append(str(ids["item_id"][at]))
+        strengths.append(float(shares[at]))
+    return [
+        Offer(
+            kind="coupon" if kind_ == "coupon" else "promotion",
+            starts=starts,
+            ends=ends,
+            item_ids=names,
+            strengths=strengths,
+            user_ids=(user_id,) if user_id else (),
+            note=note,
+        )
+        for (kind_, starts, ends, user_id, note), (names, strengths) in held.items()
+    ], rejected
 
 
 def write_files(source: Source, folder: Path | str) -> tuple[Path, Path]:
@@ -292,20 +392,23 @@ def _scalar(value: Any) -> str:
     return clean_text(str(value), limit=10_000)
 
 
-def _csv_columns(path: Path) -> tuple[dict[str, list[Any]], list[int], list[Rejected]]:
+def _csv_columns(
+    path: Path, *, columns: Sequence[str] = COLUMNS, needed: Sequence[str] = NEEDED
+) -> tuple[dict[str, list[Any]], list[int], list[Rejected]]:
     rejected: list[Rejected] = []
     numbers: list[int] = []
     with _opened(path) as file:
         reader = csv.reader(file)
         header = [name.strip().lower() for name in next(reader, [])]
-        missing = [name for name in ("user_id", "item_id", "timestamp") if name not in header]
+        missing = [name for name in needed if name not in header]
         if missing:
             raise ShopError(
                 f"{path}, line 1: the header has no {', '.join(missing)} (it reads: {_short(', '.join(header))}). "
-                f"Expected comma-separated columns: {', '.join(COLUMNS)}; the last four may be left out."
+                f"Expected comma-separated columns: {', '.join(columns)}; "
+                f"{', '.join(name for name in columns if name not in needed)} may be left out."
             )
-        wanted = [(name, header.index(name)) for name in COLUMNS if name in header]
-        columns: dict[str, list[Any]] = {name: [] for name, _ in wanted}
+        wanted = [(name, header.index(name)) for name in columns if name in header]
+        held: dict[str, list[Any]] = {name: [] for name, _ in wanted}
         while True:
             try:
                 row = next(reader)
@@ -322,12 +425,14 @@ def _csv_columns(path: Path) -> tuple[dict[str, list[Any]], list[int], list[Reje
                 continue
             numbers.append(reader.line_num)
             for name, at in wanted:
-                columns[name].append(row[at])
-    return columns, numbers, rejected
+                held[name].append(row[at])
+    return held, numbers, rejected
 
 
-def _jsonl_columns(path: Path) -> tuple[dict[str, list[Any]], list[int], list[Rejected]]:
-    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+def _jsonl_columns(
+    path: Path, *, columns: Sequence[str] = COLUMNS, needed: Sequence[str] = NEEDED
+) -> tuple[dict[str, list[Any]], list[int], list[Rejected]]:
+    held: dict[str, list[Any]] = {name: [] for name in columns}  # what is `needed` is asked for row by row
     numbers: list[int] = []
     rejected: list[Rejected] = []
     for line, record, problem in _json_lines(path):
@@ -337,12 +442,12 @@ def _jsonl_columns(path: Path) -> tuple[dict[str, list[Any]], list[int], list[Re
             rejected.append(Rejected(file=path.name, line=line, reason=problem, value=_short(record)))
             continue
         numbers.append(line)
-        for name in COLUMNS:
+        for name in columns:
             value = record.get(name)
-            columns[name].append(
-                value if isinstance(value, str | int | float) and not isinstance(value, bool) else None
-            )
-    return columns, numbers, rejected
+            if isinstance(value, float) and math.isnan(value):
+                value = "NaN"  # a number that is none, as in a CSV; what is missing is null
+            held[name].append(value if isinstance(value, str | int | float) and not isinstance(value, bool) else None)
+    return held, numbers, rejected
 
 
 def _parquet_columns(path: Path) -> tuple[dict[str, list[Any]], list[int], list[Rejected]]:
@@ -432,7 +537,8 @@ def _seconds(values: pd.Series) -> pd.Series:
     words = seconds.isna() & (text != "")
     if words.any():
         moments = pd.to_datetime(text[words], format="ISO8601", utc=True, errors="coerce")
-        counted = (moments - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
+        # In microseconds, as nanoseconds end in the year 2262.
+        counted = (moments.dt.as_unit("us") - pd.Timestamp(0, tz="UTC").as_unit("us")).dt.total_seconds()
         # "nan" and "inf" are numbers to pandas and dates to nobody.
         seconds[words] = counted.where(text[words].str[:1].str.isdigit())
     return seconds.where((seconds >= 0) & (seconds < LATEST_TIMESTAMP))

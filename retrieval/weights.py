@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.deals import Deals
 from retrieval.evidence import gather
+from retrieval.grow import grow
 from retrieval.history import History, Trip
 from retrieval.ranking import DEFAULT_WEIGHTS, PARTS, RankContext, Ranker, Task, propose
 from retrieval.records import Candidate, Item
@@ -25,7 +27,7 @@ Floats = NDArray[np.float64]
 Search = Callable[[str], Sequence[Candidate]]
 Progress = Callable[[str, float], None]
 
-FITTED_PARTS = tuple(part for part in PARTS if part != "taste")
+FITTED_PARTS = tuple(part for part in PARTS if part not in ("taste", "kind"))  # kind: read by the trees alone
 # Fitted tasks, and which others take their weights; "_cold": the same shopper, as if nobody knew them.
 FITTED_TASKS: Mapping[str, tuple[str, ...]] = {
     "search": ("search", "similar"),
@@ -54,7 +56,7 @@ LEASTS: Mapping[str, Mapping[str, float]] = {
     "next_basket": {"collaborative": 0.01, "bought_before": 0.1, "goes_with": 0.05, "popularity": 0.01},
     "goes_with": {"goes_with": 0.75, "popularity": 0.01},
     "search_cold": {"match": 0.5, "collaborative": 0.1, "popularity": 0.02},
-    "next_basket_cold": {"collaborative": 0.4, "goes_with": 0.25, "popularity": 0.1},
+    "next_basket_cold": {"collaborative": 0.1, "goes_with": 0.1, "popularity": 0.1},
     "goes_with_cold": {"goes_with": 0.75, "popularity": 0.01},
 }
 
@@ -103,6 +105,7 @@ def fit_weights(
     progress: Progress | None = None,
     most: int = 500,
     settings: ScorerSettings | None = None,
+    deals: Deals | None = None,
 ) -> Ranker:
     """Do the same as `fit_ranker`, for a history that is already open."""
     tell = progress or (lambda _what, _share: None)
@@ -113,15 +116,26 @@ def fit_weights(
     trips = [held[at] for at in rng.permutation(len(held))[:most]]
     if len(trips) < FEWEST_REQUESTS:
         return Ranker()
-    scorer = CollaborativeScorer.fit(past, settings=settings)
     catalog = _Items(items={item.item_id: item for item in items})
-    ranker = Ranker()
+    trees, grown = grow(
+        catalog.items,
+        history,
+        ranker=Ranker(),
+        deals=deals,
+        seed=seed,
+        settings=settings,
+        progress=lambda what, share: tell(what, 0.7 * share),
+    )
+    ranker = Ranker(trees=trees)
+    scorer = CollaborativeScorer.fit(past, settings=settings)
     search = search or _plain_search(ranker.shelf(catalog, scorer))
-    drawer = _Drawer(catalog=catalog, history=past, scorer=scorer, search=search, ranker=ranker, rng=rng)
+    drawer = _Drawer(catalog=catalog, history=past, scorer=scorer, search=search, ranker=ranker, rng=rng, deals=deals)
     weights: dict[str, dict[str, float]] = {}
     figures: dict[str, Any] = {}
     for number, (task, takers) in enumerate(FITTED_TASKS.items()):
-        tell(f"fitting the weights for {task}", 0.2 + 0.8 * number / len(FITTED_TASKS))
+        if all(taker in trees for taker in takers):
+            continue
+        tell(f"fitting the weights for {task}", 0.7 + 0.3 * number / len(FITTED_TASKS))
         requests = [request for trip in trips if (request := drawer.draw(task, trip)) is not None]
         if len(requests) < FEWEST_REQUESTS:
             continue
@@ -135,8 +149,10 @@ def fit_weights(
         "seed": seed,
         "seconds": round(time.monotonic() - started, 1),
         "figures": figures,
+        "trees": grown,
     }
-    return Ranker(weights={**DEFAULT_WEIGHTS, **weights}, fitted=how) if weights else Ranker()
+    found = Ranker(weights={**DEFAULT_WEIGHTS, **weights}, trees=trees, fitted=how)
+    return found if weights or trees else Ranker()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +170,7 @@ class _Drawer:
     search: Search
     ranker: Ranker
     rng: np.random.Generator
+    deals: Deals | None = None
 
     def draw(self, name: str, trip: Trip) -> Request | None:
         """Make the candidates and targets of one task; None where the trip says nothing about it."""
@@ -186,7 +203,7 @@ class _Drawer:
             targets = {item_id for item_id in held if kinds[item_id] == kinds[held[0]]}
         if not targets:
             return None
-        evidence = gather(context, shelf=shelf, history=self.history, scorer=self.scorer)
+        evidence = gather(context, shelf=shelf, history=self.history, scorer=self.scorer, deals=self.deals)
         if task == "search":
             candidates = [c for c in self.search(context.wish.query) if c.item_id in shelf.rows]
         else:

@@ -20,7 +20,8 @@ class Wish:
     `query` says in words what is wanted and orders the answer; every other field is hard.
     `categories`, `brands` and the lists in `attributes` hold when any of them matches, ignoring case;
     `text_all` when all of its phrases occur in the item's text, `text_none` when none does.
-    `item_ids` keeps only these items, `exclude_ids` drops these.
+    `item_ids` keeps only these items, `exclude_ids` drops these. `deal` keeps only what is on offer to the shopper now:
+    the items of `on_offer`, as only the shop's deals know which these are.
     """
 
     query: str = ""
@@ -37,6 +38,8 @@ class Wish:
     bought: Bought = "any"
     item_ids: frozenset[str] | None = None
     exclude_ids: frozenset[str] = frozenset()
+    deal: bool = False
+    on_offer: frozenset[str] = frozenset()
     age_restricted: bool = False  # True: the shopper asked for such goods
 
 
@@ -142,6 +145,8 @@ def broken(item: Item, wish: Wish, *, bought: bool | None = None) -> tuple[str, 
         out.append("item_ids")
     if item.item_id in wish.exclude_ids:
         out.append("exclude_ids")
+    if wish.deal and item.item_id not in wish.on_offer:
+        out.append("deal")
     if item.age_restricted and not wish.age_restricted:
         out.append("age_restricted")
     return tuple(out)

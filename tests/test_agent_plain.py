@@ -6,7 +6,9 @@ import pytest
 
 from agent import plain
 from agent.outcome import Looked, Request
-from retrieval.reasons import Verdict
+from agent.record import fact_to_json
+from eval.claims import unsupported
+from retrieval.reasons import Change, Step, Verdict, change_facts
 from retrieval.records import Fact, Item, Part, Recommendation
 from retrieval.wish import Wish
 
@@ -22,6 +24,8 @@ FACTS = {
     "goes_with": (Fact(kind="goes_with", count=14, words=("Salsa, 16 oz",)), "it was in 14 baskets with salsa"),
     "because_of": (Fact(kind="because_of", words=("Salsa, 16 oz",)), "it fits with salsa, which you chose before"),
     "popular": (Fact(kind="popular", count=120), "120 shoppers buy it"),
+    "promotion": (Fact(kind="promotion", words=("in this week's ad",)), "it is in this week's ad"),
+    "coupon": (Fact(kind="coupon"), "you have a coupon for it"),
     "brand_tier": (Fact(kind="brand_tier", words=("Private",)), "it is store brand"),
     "size": (Fact(kind="size", words=("9 OZ",)), "it is 9 oz"),
     "cheaper": (Fact(kind="cheaper", amount=1, words=("Salsa, 16 oz",)), "it is $1 cheaper than salsa"),
@@ -96,6 +100,117 @@ def test_why_not_names_the_wish_that_is_broken(word: str) -> None:
     verdict = Verdict(broken=(word,))
     looked = Looked(kind="why_not", recommendations=(shown(CHIPS),), positions=(0,), verdict=verdict)
     assert plain.explained(looked) == [f"I left out corn chips at $3.29: {plain.BROKEN[word]}."]
+
+
+def absent(*facts: Fact, change: Change | None = None, **verdict: tuple[object, ...]) -> str:
+    looked = Looked(
+        kind="why_not",
+        recommendations=(shown(CHIPS, *facts),),
+        positions=(0,),
+        verdict=Verdict(**verdict),  # type: ignore[arg-type]
+        change=change,
+    )
+    return " ".join(plain.explained(looked))
+
+
+def test_why_not_counts_what_an_item_lacks() -> None:
+    """Promise: beside the item shown last, with both numbers where the record has them."""
+    rarely, last = Fact(kind="bought_trips", count=1, of=10), ("bought_trips", "Salsa, 16 oz")
+    often = Fact(kind="last_shown", words=last, count=6, of=10)
+    popular = Fact(kind="last_shown", words=("popular", "Salsa, 16 oz"), count=312)
+    before, few = (("bought_before", 0.2), ("popularity", 0.1)), (("popularity", 0.2),)
+    start = "Corn chips at $3.29 ranked lower: "
+    assert (
+        absent(rarely, often, weaker=before)
+        == f"{start}you bought it on 1 of your last 10 trips, the last one shown on 6."
+    )
+    never = f"{start}you have never bought it here, and the last one shown on 6 of your last 10 trips."
+    assert absent(Fact(kind="not_bought"), often, weaker=before) == never
+    assert absent(weaker=before) == f"{start}you buy it less often."
+    assert (
+        absent(Fact(kind="popular", count=40), popular, weaker=few)
+        == f"{start}40 shoppers buy it, 312 the last one shown."
+    )
+    assert absent(weaker=(("unheard_of", 0.1),)) == f"{start}it scored less."
+    assert absent(popular, Fact(kind="popular", count=1), broken=("text_none",), weaker=few) == (
+        "I left out corn chips at $3.29: it has what you asked to leave out. "
+        "Besides, one shopper buys it, 312 the last one shown."
+    )
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        (Step(name="max_price", bound=3.29), "allowed up to $3.29"),
+        (Step(name="max_price", bound=3.29, more=True), "asked for at most $3.29"),
+        (Step(name="max_price"), "set no bound of price"),
+        (Step(name="min_price", bound=3), "allowed from $3"),
+        (Step(name="brand_tier", value="National"), "did not ask for name brand"),
+        (Step(name="brands", value="Acme", more=True), "asked for acme"),
+        (Step(name="without", value="nuts"), "did not leave out nuts"),
+        (Step(name="label", value="organic"), "did not ask for organic"),
+        (Step(name="bought", value="again"), "did not ask for what you bought before"),
+        (Step(name="bought", value="new", more=True), "asked for what is new to you"),
+        (Step(name="size", value="9 oz", more=True), "asked for 9 oz"),
+        (Step(name="size"), "took any size"),
+        (Step(name="seen"), "took what you have seen already"),
+        (Step(name="deal"), "did not ask for what is on offer"),
+        (Step(name="query", value="corn chips", more=True), "asked for corn chips"),
+    ],
+)
+def test_what_would_change_it_is_worded_step_by_step(step: Step, said: str) -> None:
+    """Promise: the whole change is told, each step in plain words; and the grader finds it in the record, or not."""
+    change = Change(wish=Wish(), steps=(step, Step(name="max_price", bound=9.5)), place=2, of=5)
+    facts = change_facts(change)
+    sentence = absent(*facts, change=change, broken=("brands",)).partition(". ")[2]
+    assert sentence == f"It would be number 2 if you {said} and allowed up to $9.50."
+    record = {
+        "about": ["1"],
+        "looked": [{"item_id": "1", "position": 0, "facts": [fact_to_json(fact) for fact in facts]}],
+    }
+
+    def lies(text: str) -> bool:
+        return bool(unsupported(text, record, items={"1": CHIPS}))
+
+    assert not lies(sentence)
+    others = {"number 2": "number 1", "$9.50": "$9.40", " and allowed up to $9.50": "", "if you": "if you paid and"}
+    assert all(lies(sentence.replace(old, new)) for old, new in others.items())
+    if step.value:
+        assert (
+            lies(sentence.replace("did not ask for", "asked for").replace("did not leave", "asked to leave"))
+            != step.more
+        )
+        assert lies(sentence.replace(said.split()[-1], "cheese"))
+
+
+def test_comparing_tells_what_sets_the_first_apart() -> None:
+    """Promise: the largest difference of parts in favour of the higher score, with its fact; not what both have."""
+
+    def row(item: Item, popularity: float, *facts: Fact) -> Recommendation:
+        match = Part(name="match", value=0.5, facts=(Fact(kind="matches", words=("dip",)),))
+        rest = Part(name="popularity", value=popularity, facts=facts)
+        return Recommendation(item=item, score=0.5 + popularity, parts=(match, rest))
+
+    looked = Looked(
+        kind="compare",
+        recommendations=(row(SALSA, 0.1), row(CHIPS, 0.3, FACTS["popular"][0])),
+        positions=(1, 2),
+    )
+    assert "What sets [2] apart: 120 shoppers buy it." in plain.compared(looked)
+    alike = Looked(kind="compare", recommendations=(row(SALSA, 0.1), row(CHIPS, 0.1)), positions=(1, 2))
+    assert not any("apart" in sentence for sentence in plain.compared(alike))
+
+
+def test_why_tells_the_strongest_part_first() -> None:
+    """Promise: in the order of the parts' values; a part that speaks against the item is no reason."""
+    parts = (
+        Part(name="popularity", value=0.1, facts=(FACTS["popular"][0],)),
+        Part(name="match", value=0.6, facts=(FACTS["matches"][0],)),
+        Part(name="bought_before", value=-0.2, facts=(FACTS["bought_times"][0],)),
+    )
+    chips = Recommendation(item=CHIPS, score=0.5, parts=parts)
+    told = plain.explained(Looked(kind="explain", recommendations=(chips,), positions=(1,)))
+    assert told == ["[1] is here because it matches corn chips.", "Also, 120 shoppers buy it."]
 
 
 def test_details_say_title_price_and_shelf() -> None:

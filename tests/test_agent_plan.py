@@ -23,6 +23,7 @@ ALL_ARGUMENTS = (
     call("recommend", bought="again", max_price=12.5, brand="Ben & Jerry's", without=["fish", "ham"]),
     call("similar_items", position=2, than="cheaper", brand="name brand", query="the milk"),
     call("goes_with", position=10, query="steak"),
+    call("deals", query="cat food", max_price=5),
     call("lookup_catalog", positions=[1, 2, 3], query="beer"),
     call("explain", position=1, query="that cheese", why_not=True),
     call("update_cart", action="add", positions=[5], query="milk", quantity=99),
@@ -33,7 +34,7 @@ ALL_ARGUMENTS = (
 )  # fmt: skip
 BARE = (
     call("search_catalog"), call("search_catalog", query="2% milk, 1/2 gal +"), call("recommend"), call("similar_items"),
-    call("goes_with"), call("lookup_catalog"), call("explain"), call("update_cart", action="show"),
+    call("goes_with"), call("deals"), call("lookup_catalog"), call("explain"), call("update_cart", action="show"),
     call("remember", kind="show"), call("forget"), call("ask_shopper", query="pet"), call("chat", topic="hello"),
 )  # fmt: skip
 

@@ -625,13 +625,24 @@ def test_why_by_name_and_without_a_name(talk: Talk) -> None:
 
 
 def test_why_not_names_the_wish_that_the_item_breaks(talk: Talk) -> None:
-    """Read off the wish that was in force."""
+    """Read off the wish that was in force; and what is said to show it does, at that place, when it is asked for."""
+    cheese = call("search_catalog", query="shredded cheese")
+    place = talk.say("shredded cheese", cheese).items.index("i07") + 1
     talk.say("store brand shredded cheese", call("search_catalog", query="shredded cheese", brand="store brand"))
     told = talk.say("why not the name brand", call("explain", query="name brand", why_not=True))
-    assert told.sentences == ["I left out shredded cheese at $3.10: it is not of the brand or kind you asked for."]
+    assert told.sentences == [
+        "I left out shredded cheese at $3.10: it is not of the brand or kind you asked for.",
+        f"It would be number {place} if you did not ask for store brand.",
+    ]
+    place = (
+        talk.say("up to $3.10", call("search_catalog", query="shredded cheese", max_price=3.1)).items.index("i07") + 1
+    )
     talk.say("shredded cheese under $3", call("search_catalog", query="shredded cheese", max_price=3))
     told = talk.say("why not the name brand one", call("explain", query="name brand", why_not=True))
-    assert told.sentences == ["I left out shredded cheese at $3.10: it costs more than you wanted to pay."]
+    assert told.sentences == [
+        "I left out shredded cheese at $3.10: it costs more than you wanted to pay.",
+        f"It would be number {place} if you allowed up to $3.10.",
+    ]
 
 
 def test_why_not_of_what_is_in_the_list_says_why(talk: Talk) -> None:

@@ -14,6 +14,7 @@ from agent.conversation import Conversation, Message, read_conversations, to_jso
 from agent.plan import check_call
 from finetune.dialogues import REPEATS, SHARES, Talk, _option, dialogues, folded, read_shares, write_dialogues
 from finetune.phrasebook import Spoken, load_phrases
+from retrieval.deals import Deals, Offer
 from retrieval.records import ShopError
 from tests.shops import DAY, START, twelve_items
 from tests.small_shop import small_shop
@@ -96,6 +97,29 @@ def test_shares_choose_the_kinds(tmp_path: Path) -> None:
     shares = {kind: only.get(kind, 0.0) for kind in load_phrases().kinds}
     counted, _ = made(tmp_path / "out.jsonl", shares=shares, branches=3)
     assert set(counted["kinds"]) == {"search", "why"}
+
+
+def test_deals_are_asked_for_and_told_in_checked_words(tmp_path: Path) -> None:
+    """The plan is the tool's own, for all, one thing and a bound; gold answers say what the tools found, or that nothing is."""
+    offers = [
+        Offer(kind="promotion", starts=0, ends=4e9, item_ids=["i00", "i01", "i03", "i07"], note="in this week's ad"),
+        Offer(kind="coupon", starts=0, ends=4e9, item_ids=["i02", "i06"], user_ids=["u0", "u1"]),
+    ]
+    ids = [item.item_id for item in twelve_items()]
+    shop = replace(small_shop(), deals=Deals.from_offers(offers, item_ids=ids, now=small_shop().history.now))
+    shares = {kind: 1.0 if kind == "deals" else 0.0 for kind in load_phrases().kinds}
+    out = tmp_path / "out.jsonl"
+    counted = write_dialogues(shop, BASKETS, out=out, count=30, seed=1, shares=shares, openers=30)
+    assert set(counted["kinds"]) == {"deals"}
+    told = list(read_conversations(out))
+    calls = [call for one in told for message in one.messages for call in message.tool_calls]
+    assert {call.name for call in calls} == {"deals"}
+    assert {tuple(sorted(call.arguments)) for call in calls} == {
+        (), ("query",), ("max_price",), ("max_price", "query"),
+    }  # fmt: skip
+    said = [message.content for one in told for message in one.messages if message.role == "assistant"]
+    assert any("coupon" in text for text in said) and any("week's ad" in text for text in said)
+    assert any("Nothing on offer here fits" in text for text in said)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -163,6 +164,36 @@ def test_a_name_the_catalogue_does_not_know_is_found() -> None:
     assert unknown_names('You may like "Golden Crunch Flakes".', items=ITEMS, words=words) == ["Golden Crunch Flakes"]
     assert unknown_names("I have no Folgers here.", items=ITEMS, words=words, said="why not folgers") == []
     assert unknown_names("Soda (#1) and Popcorn (#3) fit.", items=ITEMS, words=words) == []
+
+
+def test_what_is_said_of_the_item_shown_last_is_checked() -> None:
+    """Promise: its trips, its buyers and its price are those of the record; of no other item."""
+    last = [
+        {"kind": "bought_trips", "count": 0, "of": 10},
+        {"kind": "popular", "count": 40},
+        {"kind": "last_shown", "words": ["bought_trips", "Soda"], "count": 6, "of": 10, "item_id": "i00"},
+        {"kind": "last_shown", "words": ["popular", "Soda"], "count": 312, "item_id": "i00"},
+        {"kind": "last_shown", "words": ["price", "Soda"], "amount": 1.25, "item_id": "i00"},
+    ]
+    looked = [{"item_id": "i03", "position": 0, "facts": last}]
+    evidence = {**EVIDENCE, "items": [], "about": ["i03"], "looked": looked}
+
+    def lies(text: str) -> bool:
+        return bool(unsupported(f"Cat litter at $6.99 ranked lower: {text}.", evidence, items=ITEMS, previous=["i00"]))
+
+    told = (
+        "you bought it on none of your last {10} trips, the last one shown on {6}",
+        "it is dear, and the last one shown on {6} of your last {10} trips",
+        "{40} shoppers buy it, {312} the last one shown",
+        "the last one shown costs ${1.25}",
+    )
+    for text in told:
+        numbers = re.findall(r"{(.+?)}", text)
+        plain = text.replace("{", "").replace("}", "")
+        assert not lies(plain), plain
+        for number in numbers:
+            other = text.replace(f"{{{number}}}", f"{float(number) + 1:g}").replace("{", "").replace("}", "")
+            assert lies(other), other
 
 
 def test_a_wish_that_nothing_fits_is_said_back() -> None:

@@ -38,7 +38,7 @@ MINIMUM = {
     "size": 60, "with_words": 80, "without": 100, "combo": 120, "several": 80, "again": 60, "new": 50, "recommend": 80,
     "refine": 120, "similar": 150, "goes_with": 80, "why": 80, "why_not": 80, "compare": 80, "details": 60, "cart": 200,
     "remember": 150, "forget": 60, "ask": 40, "nothing_fits": 80, "chat": 120, "off_topic": 120, "hostile": 60,
-    "age_restricted": 30, "not_english": 30, "two_acts": 60,
+    "age_restricted": 30, "not_english": 30, "two_acts": 60, "deals": 150,
 }  # fmt: skip
 
 TOOLS: dict[str, set[str]] = {
@@ -48,6 +48,7 @@ TOOLS: dict[str, set[str]] = {
     "recommend": {"bought", "max_price", "brand", "without"},
     "similar_items": {"position", "than", "brand", "query"},
     "goes_with": {"position", "query"},
+    "deals": {"query", "max_price"},
     "lookup_catalog": {"positions", "query"},
     "explain": {"position", "query", "why_not"},
     "update_cart": {"action", "positions", "query", "quantity"},
@@ -225,6 +226,8 @@ FACTS: dict[str, Fact] = {
     "goes_with": Fact(kind="goes_with", words=("Bean dip",), count=14),
     "because_of": Fact(kind="because_of", words=("Tortillas",)),
     "popular": Fact(kind="popular", count=120),
+    "promotion": Fact(kind="promotion", words=("in this week's ad",)),
+    "coupon": Fact(kind="coupon"),
     "brand_tier": Fact(kind="brand_tier", words=("Store brand",)),
     "size": Fact(kind="size", words=("9 oz",)),
     "cheaper": Fact(kind="cheaper", amount=1, words=("Potato chips, 10 oz",)),
@@ -275,7 +278,7 @@ def test_wordings_of_lists_looks_and_comparisons_pass_the_checker() -> None:
     extra = {
         "list.again": (FACTS["bought_times"],), "list.for_you": (FACTS["bought_times"],), "list.new": (FACTS["not_bought"],),
         "list.goes_with": (FACTS["goes_with"],), "list.similar": (FACTS["cheaper"],),
-        "list.cheapest_first": (FACTS["cheapest"],), "list.first": (FACTS["bought_trips"],),
+        "list.on_offer": (FACTS["coupon"],), "list.cheapest_first": (FACTS["cheapest"],), "list.first": (FACTS["bought_trips"],),
     }  # fmt: skip
     dear = chips(Fact(kind="bigger", words=("Corn chips",)), price=4.29, size="18 oz")
     for kind, wordings in load_replies().items():
@@ -283,7 +286,8 @@ def test_wordings_of_lists_looks_and_comparisons_pass_the_checker() -> None:
             continue
         count = 1 if kind.startswith("list.one") else 5
         rows = {place: chips(under, *extra.get(kind, ())) for place in range(1, count + 1)}
-        label = "cheaper than potato chips" if kind == "list.similar" else "corn chips"
+        labels = {"list.similar": "cheaper than potato chips", "list.on_offer": "on offer"}
+        label = labels.get(kind, "corn chips")
         if kind.startswith(("explain.", "details.")):
             rows = {2: chips(FACTS["bought_trips"])}
         elif kind.startswith("compare."):

@@ -139,7 +139,7 @@ def test_any_log_can_be_fitted(table: pd.DataFrame) -> None:
     for cart in ([], ["i00"], ["nothing"], ["i00", "i00"]):
         assert np.isfinite(scorer.with_cart(cart)).all() and np.isfinite(scorer.for_items(cart)).all()
     assert scorer.because({"i00": 1.0}, "nothing") == [] and scorer.with_because(["i00"], "nothing") == []
-    assert not scorer.alike("nothing").any()
+    assert not scorer.most_alike(np.zeros(0, np.int64)).any()
 
 
 def test_a_trip_or_shopper_that_is_too_wide_says_nothing() -> None:

@@ -12,6 +12,7 @@ from rich.console import Console
 from retrieval.records import Item, ShopError
 from tests.scripted_assistant import ScriptedAssistant
 from tests.shops import twelve_items
+from tests.small_shop import Talk as SmallTalk
 from ui.terminal import HELP, terminal_talk
 
 
@@ -98,3 +99,16 @@ def test_escape_codes_and_markup_of_items_stay_text(tmp_path: Path) -> None:
     out = talk(tmp_path, "milk", "/add 1", "/cart", items=items)
     assert not set(out) & set("\x1b\x07\u202e\r")
     assert "Milk[2J]0;owned [bold red]x[/] gnp  $1.25" in out
+
+
+def test_why_draws_the_parts_of_the_score(tmp_path: Path) -> None:
+    """Promise: the bars beside the words are the parts of the list that was shown, and their numbers add up."""
+    out = io.StringIO()
+    console = Console(file=out, width=200, highlight=False)
+    assistant = SmallTalk(tmp_path, model=False).assistant
+    terminal_talk(assistant, user_id="u0", lines=["shredded cheese", "/why 1"], console=console)
+    said = out.getvalue().splitlines()
+    (head,) = [at for at, line in enumerate(said) if ", score " in line]
+    parts = [line.split()[-1].replace("−", "-") for line in said[head + 1 :] if "|" in line]
+    assert said[head].startswith("  Shredded cheese, 8 oz") and any("your words" in line for line in said[head:])
+    assert sum(round(float(part) * 100) for part in parts) == round(float(said[head].split()[-1]) * 100)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from agent.events import Shown
 from retrieval.records import Item
-from ui.words import money, visible
+from ui.bars import of_recommendation, picture
+from ui.words import money, offer, visible
 
 if TYPE_CHECKING:
     from agent.store import Memory
@@ -76,14 +77,21 @@ def cards(
 def _card(card: Shown, *, position: int, turn: int, live: bool, held: int, liked: bool, disliked: bool) -> str:
     item = card.recommendation.item
     tags = [_tag("Age-restricted", "st-warn")] if item.age_restricted else []
+    for fact in card.recommendation.facts:
+        if fact.kind in ("coupon", "promotion"):
+            tags.append(_tag(offer(fact), "st-good"))
     if held:
         tags.append(_tag(f"{held} in cart", "st-good"))
     marks = f'<div class="st-tags">{"".join(tags)}</div>' if tags else ""
     reason = f'<p class="st-reason">{plain(card.reason)}</p>' if card.reason else ""
-    buttons = ""
+    buttons = why = ""
     if live:
         title = visible(item.title)
         at: dict[str, Any] = {"position": position, "turn": turn}
+        parts = of_recommendation(card.recommendation)
+        if parts.parts:
+            drawn = picture([parts])
+            why = f'<details class="st-parts"><summary>How it scores</summary>{drawn}</details>'
         buttons = (
             '<div class="st-buttons">'
             + button("why", label=f"Why {title}?", text="Why?", **at)
@@ -97,7 +105,7 @@ def _card(card: Shown, *, position: int, turn: int, live: bool, held: int, liked
     return (
         f'<li class="st-card"><span class="st-rank" aria-hidden="true">{position}</span>'
         f'<div class="st-body"><div class="st-title">{_title(item)}</div>'
-        f"{marks}{reason}</div>"
+        f"{marks}{reason}{why}</div>"
         f'<div class="st-side"><span class="st-price">{plain(money(item.price))}</span>{buttons}</div></li>'
     )
 

@@ -106,13 +106,17 @@ def prepare(
     interactions: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Its log of purchases: CSV, JSON lines or Parquet.")
     ] = None,
+    deals: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Its promotions and coupons: CSV or JSON lines.")
+    ] = None,
     shop: ShopOption = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Leave out what `shoptalk update` added.")] = False,
     model: Annotated[bool, typer.Option(help="Make the model ready too.")] = True,
 ) -> None:
     """Build the shop folder, and make the model ready.
 
     Without files: the default grocery shop, or the shop of your own that is there already. Nothing is done twice: what is
-    ready already is only checked, and an interrupted run is simply started again.
+    ready already is only checked, and an interrupted run is simply started again. What `shoptalk update` added stays in.
     """
     from retrieval.prepare import prepare as build
     from retrieval.prepare import prepared
@@ -123,34 +127,98 @@ def prepare(
     settings = read_settings(shop=shop)
     if interactions is not None and items is None:
         raise ShopError("The log needs its items: give --items FILE as well")
+    if deals is not None and items is None:
+        raise ShopError("The deals need their items: give --items FILE as well")
     with progress_bar("Shop") as progress:
         if items is not None:
             from retrieval.source_files import read_files
 
             progress("Reading the files", 0.0)
             manifest = build(
-                read_files(items=items, interactions=interactions), shop=settings.shop_folder, progress=progress
+                read_files(items=items, interactions=interactions, deals=deals),
+                shop=settings.shop_folder,
+                progress=progress,
+                fresh=fresh,
             )
         else:
             from retrieval.source_completejourney import PACKAGE, fingerprint, read_completejourney
 
             progress("Looking at what is there", 0.0)
             there = prepared(settings.shop_folder)
-            if there is not None and (there.source != PACKAGE or there.fingerprint == fingerprint()):
+            if there is not None and there.source != PACKAGE and fresh:
+                raise ShopError(f"To build the shop in {settings.shop_folder} afresh, give its --items FILE as well")
+            known = there is not None and there.fingerprint == fingerprint() and not (fresh and there.added)
+            if there is not None and (there.source != PACKAGE or known):
                 manifest = there  # an owner's own shop is never replaced by the default one
             else:
                 progress("Reading the Complete Journey grocery data", 0.0)
-                manifest = build(read_completejourney(), shop=settings.shop_folder, progress=progress)
+                manifest = build(read_completejourney(), shop=settings.shop_folder, progress=progress, fresh=fresh)
     _say(_about(manifest, settings.shop_folder))
     if model and not settings.model_url:
         with progress_bar("Model") as progress:
             prepare_model(settings, progress=progress)
 
 
-def _about(manifest: Any, folder: Path) -> str:
-    """Say what was built; a shop whose rows were partly of no use says how many."""
-    counts = manifest.counts
+@app.command(rich_help_panel=USE)
+def update(
+    items: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="New items, and whole those that changed: JSON lines.")
+    ] = None,
+    interactions: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="New lines of the log: CSV, JSON lines or Parquet.")
+    ] = None,
+    shop: ShopOption = None,
+    refit: Annotated[bool, typer.Option("--refit", help="Fit the ranking's weights anew too, which is slow.")] = False,
+) -> None:
+    """Add new items and log lines to a prepared shop, without preparing it again.
+
+    What the shop has already is passed over, so that a file may be given twice. The ranking's weights are kept; all else
+    is as if the shop had been prepared from everything at once, and `shoptalk prepare` keeps it.
+    """
+    from retrieval.update import update as add
+    from ui.progress import progress_bar
+    from ui.settings import read_settings
+
+    folder = read_settings(shop=shop).shop_folder
+    with progress_bar("Shop") as progress:
+        done = add(folder, items=items, interactions=interactions, refit=refit, progress=progress)
+    _say(_added(done, folder))
+
+
+def _added(done: Any, folder: Path) -> str:
+    """Say what an update did, and when it is seen."""
+    had = _counted([(done.same_items, "item"), (done.repeated, "interaction")])
+    said = []
+    if new := _counted(
+        [(done.new_items, "new item"), (done.changed_items, "changed item"), (done.interactions, "interaction")]
+    ):
+        said.append(f"Added {new} in {done.seconds:.0f} s{f'; {had} were there already' if had else ''}.")
+    elif had:
+        said.append(f"Nothing is new: the shop has the {had} already.")
+    if done.rejected:
+        rows = _counted([(done.rejected, "row")])
+        said.append(f"{rows} of no use {'is' if done.rejected == 1 else 'are'} listed in {folder / 'rejected.jsonl'}.")
+    if done.changed:
+        said.append(f"{_about(done.manifest, folder, short=True)}.")
+        said.append("A page that is running goes on with the shop as it was: start it again for it to see the new one.")
+    return " ".join(said)
+
+
+def _counted(counts: list[tuple[int, str]]) -> str:
+    """Name the counts above 0, as in "1 new item, 2 changed items and 10 interactions"."""
+    *most, last = [f"{count:,} {name}{'' if count == 1 else 's'}" for count, name in counts if count] or [""]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _about(manifest: Any, folder: Path, *, short: bool = False) -> str:
+    """Say what was built; a shop whose rows were partly of no use says how many, one with updates what they added."""
+    counts, added = manifest.counts, manifest.added
     parts = [f"{counts[name]:,} {name}" for name in ("items", "interactions", "shoppers") if counts.get(name)]
+    if short:
+        return f"The shop is ready in {folder}: {', '.join(parts)}"
+    if added:
+        brought = _counted([(added["items"], "item"), (added["interactions"], "interaction")])
+        parts[-1] += f"; {brought} of it from updates (--fresh leaves them out)"
     lost = folder / "rejected.jsonl"
     refused = f". Rows of no use are listed in {lost}" if lost.is_file() and lost.stat().st_size else ""
     dropped = [f"{count:,} {name}" for name, count in counts.items() if " dropped: " in name and count]
@@ -392,6 +460,51 @@ def _talker(settings: Settings, *, name: str, seed: int) -> Iterator[Any]:
     else:
         with _served(settings, wanted=name == "shoptalk", scratch=True) as assistant:
             yield assistant
+
+
+@app.command(rich_help_panel=MAKE)
+def rank(
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for results.json and the lists, in TREC form.")],
+    shop: ShopOption = None,
+    peers: Annotated[
+        str,
+        typer.Option(metavar="NAMES", help="Other rankings in the same run: a,b, all or none; popularity always is."),
+    ] = "none",
+    tasks: Annotated[str, typer.Option(metavar="NAMES", help="What is asked: a,b or all.")] = "all",
+    shoppers: Annotated[
+        int | None, typer.Option(min=1, help="Ask for at most so many shoppers. Default: all with five trips.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed asks the same.")] = 0,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start over instead of going on with an interrupted run.")
+    ] = False,
+) -> None:
+    """Say how well the ranking finds what shoppers bought next.
+
+    Each shopper's newest trip is held out and asked for, of our ranking and of its peers, all fitted on the trips before.
+    An interrupted run goes on where it stopped.
+    """
+    from eval import ranking_run
+    from eval.ranking_report import print_ranking
+    from retrieval.shop import Shop
+    from ui.progress import progress_bar
+    from ui.settings import read_settings
+
+    settings = read_settings(shop=shop)
+    others, wanted = ranking_run.peers(peers), ranking_run.chosen_tasks(tasks)
+    with Shop.open(settings.shop_folder) as opened, progress_bar("Ranking") as progress:
+        record = ranking_run.run_ranking(
+            opened,
+            output=output,
+            peers=others,
+            tasks=wanted,
+            shoppers=shoppers,
+            seed=seed,
+            fresh=fresh,
+            progress=progress,
+        )
+    print_ranking(record)
+    _say(f"The results and the lists are in {output}")
 
 
 @app.command(rich_help_panel=MAKE)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from retrieval.records import ShopError
+from ui.bars import picture as bars
 from ui.cards import cards, cart, memory, plain, prose
 from ui.model_service import Status
 from ui.port import check_port
@@ -335,6 +336,8 @@ def _messages(
     messages += [_notice(text) for text in view.notices]
     if view.sentences:
         messages.append(gr.ChatMessage(content=prose(view.reply)))
+    if view.looked:
+        messages.append(gr.ChatMessage(content=gr.HTML(bars(view.looked), apply_default_css=False)))
     if view.ending:
         messages.append(_notice(view.ending))
     if newest and not running and view.quick_replies and messages[-1].role == "assistant":

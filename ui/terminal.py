@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from retrieval.records import Item, ShopError
+from agent.events import Shown
+from retrieval.records import ShopError
+from ui.bars import lines as bar_lines
 from ui.talk import Press, Said, Talk
 from ui.views import View
-from ui.words import arguments, money, press, step, visible
+from ui.words import arguments, money, offer, press, step, visible
 
 if TYPE_CHECKING:
     from agent.assistant import Assistant
@@ -161,7 +163,7 @@ def _say(talk: Talk, said: Said, console: Console) -> None:
                 for called in view.steps[len(printed.steps) :]:
                     console.print(Text(visible(f"  · {step(called.name)}  {arguments(called.arguments)}"), style="dim"))
                 for number, card in enumerate(view.cards[len(printed.cards) :], start=1):
-                    _print_card(number, card.recommendation.item, card.reason, console)
+                    _print_card(number, card, console)
                 for notice in view.notices[len(printed.notices) :]:
                     console.print(Text(visible(f"({notice})"), style="yellow"))
                 for sentence in view.sentences[len(printed.sentences) :]:
@@ -171,16 +173,22 @@ def _say(talk: Talk, said: Said, console: Console) -> None:
                 printed = view
     finally:
         views.close()
+    for line in bar_lines(printed.looked):
+        console.print(Text(f"  {line}", style="dim"))
     if printed.quick_replies:
         console.print(Text(visible("  [" + "] [".join(printed.quick_replies) + "]"), style="cyan"))
 
 
-def _print_card(number: int, item: Item, reason: str, console: Console) -> None:
+def _print_card(number: int, card: Shown, console: Console) -> None:
+    item, reason = card.recommendation.item, card.reason
     line = Text(f"{number:>3}. ", style="bold green")
     line.append(visible(item.title).replace("\n", " "), style="bold")
     line.append(f"  {money(item.price)}")
     if item.age_restricted:
         line.append("  age-restricted", style="yellow")
+    for fact in card.recommendation.facts:
+        if fact.kind in ("coupon", "promotion"):
+            line.append(f"  {visible(offer(fact))}".replace("\n", " "), style="green")
     console.print(line)
     if reason:
         console.print(Text(f"     {visible(reason)}", style="dim"))

@@ -7,13 +7,14 @@ from typing import Any
 
 from agent.conversation import ToolCall
 from eval.table import readable
-from retrieval.records import Item
+from retrieval.records import Fact, Item
 
 STEPS = {
     "search_catalog": "Searched the shop",
     "recommend": "Looked at what suits you",
     "similar_items": "Looked for similar items",
     "goes_with": "Looked for what goes with it",
+    "deals": "Looked at what is on offer",
     "lookup_catalog": "Looked the item up",
     "explain": "Looked up why",
     "update_cart": "Changed the cart",
@@ -60,6 +61,18 @@ def trips(count: int) -> str:
     ('1 trip', '92 trips')
     """
     return f"{count:,} trip" if count == 1 else f"{count:,} trips"
+
+
+def offer(fact: Fact) -> str:
+    """Name a deal on a card: the shop's own note, where it has one.
+
+    >>> offer(Fact(kind="promotion", words=("in this week's ad",))), offer(Fact(kind="coupon"))
+    ("In this week's ad", 'Your coupon')
+    """
+    note = fact.words[0] if fact.words else ""
+    if fact.kind == "coupon":
+        return f"Your coupon: {note}" if note else "Your coupon"
+    return note[:1].upper() + note[1:] if note else "On promotion"
 
 
 def step(name: str) -> str:
