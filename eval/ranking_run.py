@@ -222,9 +222,12 @@ def evaluate(
 def earlier(
     exam: Exam, *, items: Sequence[Item], tasks: Collection[str], shoppers: int | None, seed: int
 ) -> Exam | None:
-    """Draw the same tasks from an exam's own past, one trip earlier, for tuning; None where the past is too short."""
+    """Draw the same tasks from an exam's own past, one trip earlier, for tuning; None where the past is too short.
+
+    With the seed after the exam's, as its own would choose the same cold shoppers and items, who have no past left.
+    """
     wanted = {ask.task for ask in exam.asks} & set(tasks)
-    drawn = draw(exam.past, items=items, tasks=wanted, shoppers=shoppers, seed=seed)
+    drawn = draw(exam.past, items=items, tasks=wanted, shoppers=shoppers, seed=seed + 1)
     return next((one for one in drawn if one.round == exam.round), None)
 
 

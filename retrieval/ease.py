@@ -9,7 +9,7 @@ from retrieval.history import History
 from retrieval.order import strongest
 
 MOST_ITEMS = 5_000  # the inverse takes time with the cube of the items: 5 s for so many on two cores
-RIDGE = 200.0
+RIDGE = 500.0
 KEPT = 300
 
 

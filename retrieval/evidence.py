@@ -189,6 +189,18 @@ class Evidence:
         return self.scorer.popularity if self.context.at is None else self.scorer.popular(at=self.context.at)
 
     @cached_property
+    def reach(self) -> Floats:
+        """Give the popularity, and for what nobody could buy yet that of its kind: an item must be shown to be bought."""
+        popular = self.popularity.astype(np.float64)
+        fresh = self.history.buyers_by_row == 0
+        if not fresh.any():
+            return popular
+        kind, size = self.shelf.kind, len(self.shelf.kinds)
+        sold = np.bincount(kind[~fresh], minlength=size)
+        mean = np.bincount(kind[~fresh], popular[~fresh], minlength=size) / np.maximum(sold, 1)
+        return np.where(fresh, mean[kind], popular)
+
+    @cached_property
     def usual_price(self) -> Floats:
         """Give, for each kind, what the shopper usually pays: the geometric mean over trips; NaN where unknown."""
         rows, times = self.habits.rows, self.habits.times
@@ -243,8 +255,7 @@ class Evidence:
             "collaborative": _curve("collaborative", self.collaborative[rows]),
             "bought_before": _curve("bought_before", self.again[rows]),
             "goes_with": _curve("goes_with", self.goes_with[rows]),
-            "popularity": np.log1p(self.popularity[rows].astype(np.float64))
-            / np.log1p(max(self.popularity.max(initial=0), 1)),
+            "popularity": np.log1p(self.reach[rows]) / np.log1p(max(self.popularity.max(initial=0), 1)),
             "price_fit": self.price_fit(rows),
             "deal": np.maximum(self.promotion[rows], self.coupon[rows]).astype(np.float64),
             "taste": self.taste[rows],

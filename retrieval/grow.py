@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.evidence import gather
-from retrieval.ranking import RankContext, Ranker, Task, propose
+from retrieval.ranking import RankContext, Ranker, Task, proposed
+from retrieval.records import Candidate
 from retrieval.scorer import CollaborativeScorer, ScorerSettings
 from retrieval.signals import COLUMNS, SIGNALS, signals
 from retrieval.trees import Trees, fit_trees
@@ -30,7 +32,7 @@ GROWN: Mapping[Task, tuple[Task, ...]] = {"next_basket": ("next_basket", "again"
 OBJECTIVES: Mapping[str, str] = {"next_basket": "lambdarank", "new": "binary"}
 TRIPS = 5  # of each shopper's newest: the last to check on, those before it to learn from
 FEWEST_BEFORE = 4  # trips that a shopper has before them
-MOST_LEARNT: Mapping[str, int] = {"next_basket": 2_500, "new": 2_500}  # requests
+MOST_LEARNT: Mapping[str, int] = {"next_basket": 4_500, "new": 4_500}  # requests
 MOST_CHECKED = 600
 FEWEST = 100  # requests to learn from and to check on; below this a task keeps its weights
 POOL = 300
@@ -113,8 +115,8 @@ def grow(
     for number, (task, takers) in enumerate(GROWN.items()):
         share = number / len(GROWN)
         tell(f"looking at past trips for {task}", share + 0.05)
-        learn = _taken(_requests(ground, task, count=count, newest=False), MOST_LEARNT[task], bought=True)
-        check = _taken(_requests(ground, task, count=count, newest=True), MOST_CHECKED)
+        learn = list(islice(_requests(ground, task, count=count, newest=False), MOST_LEARNT[task]))
+        check = list(islice(_requests(ground, task, count=count, newest=True), MOST_CHECKED))
         if min(len(learn), len(check)) < FEWEST:
             continue
         tell(f"fitting the ranking for {task}", share + 0.3)
@@ -136,30 +138,22 @@ def _typical_trips(history: History) -> float:
     return float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else 0.0
 
 
-def _taken(requests: Iterator[Grown], most: int, *, bought: bool = False) -> list[Grown]:
-    """Take the first requests; with `bought`, only those in which something proposed was bought."""
-    found: list[Grown] = []
-    for request in requests:
-        if not bought or request.bought.any():
-            found.append(request)
-        if len(found) == most:
-            break
-    return found
-
-
 def _requests(ground: Ground, task: Task, *, count: int, newest: bool) -> Iterator[Grown]:
     """Make the requests of the newest trips, or of those before them, in an order drawn by chance."""
     ends = [ground.history.trip_rows(user)[1] for user in ground.asked]
     ages = [1] if newest else range(2, count + 1)
     trips = [(user, end - age) for user, end in zip(ground.asked, ends, strict=True) for age in ages]
     for at in ground.rng.permutation(len(trips)):
-        request = _request(ground, task, *trips[at], thin=task == "new" and not newest)
+        request = _request(ground, task, *trips[at], learnt=not newest)
         if request is not None:
             yield request
 
 
-def _request(ground: Ground, task: Task, user_id: str, trip: int, *, thin: bool) -> Grown | None:
-    """Make the request that a trip would have answered; None where the trip says nothing of the task."""
+def _request(ground: Ground, task: Task, user_id: str, trip: int, *, learnt: bool) -> Grown | None:
+    """Make the request that a trip would have answered; None where the trip says nothing of the task.
+
+    To be learnt from, something proposed must have been bought, and of `new` only some of the other rows are taken.
+    """
     history, rng = ground.history, ground.rng
     shelf = ground.ranker.shelf(ground, ground.scorer)
     rows = history.basket_items[history.basket_start[trip] : history.basket_start[trip + 1]]
@@ -178,18 +172,22 @@ def _request(ground: Ground, task: Task, user_id: str, trip: int, *, thin: bool)
     targets = rows[~evidence.bought[rows]] if task == "new" else rows
     if not len(targets) or not evidence.habits.trips:
         return None
-    candidates = propose(evidence, limit=POOL)
-    at = np.array([shelf.rows[one.item_id] for one in candidates], np.int64)
+    at = np.array(list(proposed(evidence, limit=POOL)), np.int64)
     bought = np.isin(at, targets)
-    if thin:
-        kept = np.flatnonzero(bought | (rng.random(len(at)) < SPARED))
-        candidates, at, bought = [candidates[place] for place in kept], at[kept], bought[kept]
+    if learnt and not bought.any():
+        return None
+    if learnt and task == "new":
+        kept = bought | (rng.random(len(at)) < SPARED)
+        at, bought = at[kept], bought[kept]
     if not len(at):
         return None
     table = signals(evidence, at)
     if rng.random() < HOURLESS:
         table[:, _CLOCK] = np.nan
-    plain = sum(ground.ranker.values(evidence, at, candidates).values(), np.zeros(len(at)))
+    plain = np.zeros(len(at))
+    if not learnt:
+        candidates = [Candidate(item_id=shelf.items[row].item_id, sources={}) for row in at]
+        plain = sum(ground.ranker.values(evidence, at, candidates).values(), plain)
     return Grown(table=table, plain=plain, bought=bought, targets=len(targets))
 
 

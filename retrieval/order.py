@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from retrieval.history import History
 
-KEPT = 100  # items kept that may follow each item
-AHEAD = (1.0, 0.5, 0.25)  # what the next trip counts, and the two after it
+KEPT = 300  # items kept that may follow each item
+AHEAD = 5  # trips looked ahead, the n-th counting 1 / n
+RARER = 0.2  # 0: how often it follows; 1: how much more often than by chance
 WIDEST = 3.0  # items a trip, on average: on wider trips the order says what being together says already
 DAMP = 3.0
 
@@ -20,27 +23,28 @@ def carries_order(history: History) -> bool:
 
 
 def transitions(history: History) -> sparse.csr_array:
-    """Count, damped, how often an item follows another on the next three trips: [before, after], diagonal 0.
+    """Count, damped, how often an item follows another on the next trips: [before, after], diagonal 0.
 
-    The value is count / (trips that held the item before + `DAMP`); the strongest `KEPT` of each item are kept.
+    The value is count / (trips that held the item before + `DAMP`) / (trips that held the item after) ** `RARER`; the
+    strongest `KEPT` of each item are kept. Settings: of six tried on second-last films of MovieLens-100K the best.
     """
     size, trips = len(history.item_ids), len(history.basket_time)
-    total = sparse.csr_array((size, size), dtype=np.float64)
+    total: Any = sparse.csr_array((size, size), dtype=np.float64)
     if not trips:
         return total
     shape = (trips, size)
     ones = np.ones(len(history.basket_items))
-    held = sparse.csr_array((ones, history.basket_items, history.basket_start), shape=shape)
+    held: Any = sparse.csr_array((ones, history.basket_items, history.basket_start), shape=shape)
     user = np.repeat(np.arange(len(history.users)), np.diff(history.user_baskets))
-    for ahead, weight in enumerate(AHEAD, start=1):
+    for ahead in range(1, AHEAD + 1):
         same = np.flatnonzero(user[:-ahead] == user[ahead:]) if trips > ahead else np.zeros(0, np.int64)
         if len(same):
-            pairs = sparse.csr_array(held[same].T @ held[same + ahead])
-            pairs.data = np.multiply(pairs.data, weight)
-            total = sparse.csr_array(total + pairs)
-    counts = np.asarray(held.sum(axis=0)).ravel() + DAMP
-    total = sparse.csr_array(total.multiply(1.0 / counts[:, None]))
-    total.setdiag(0.0)
+            total = total + (held[same].T @ held[same + ahead]) * (1.0 / ahead)
+    total = sparse.csr_array(total)
+    counts = np.bincount(history.basket_items, minlength=size).astype(np.float64)
+    before = np.repeat(np.arange(size), np.diff(total.indptr))
+    total.data /= (counts[before] + DAMP) * np.maximum(counts[total.indices], 1.0) ** RARER
+    total.data[before == total.indices] = 0.0
     return strongest(total, KEPT)
 
 

@@ -255,11 +255,18 @@ class Ranker:
 
 def propose(evidence: Evidence, *, limit: int) -> list[Candidate]:
     """Do what `Ranker.candidates` does, for evidence that is gathered already."""
-    context, shelf = evidence.context, evidence.shelf
+    items = evidence.shelf.items
+    found = proposed(evidence, limit=limit)
+    return [Candidate(item_id=items[row].item_id, sources=sources) for row, sources in found.items()]
+
+
+def proposed(evidence: Evidence, *, limit: int) -> dict[int, dict[str, float]]:
+    """Give the rows of the shelf that are proposed, in the pools' turns, each with the pools' own scores."""
     allowed = _allowed(evidence)
-    pools = {name: scores for name, scores in _pools(evidence).items() if context.task in _POOLS[name]}
+    named = {name: getattr(evidence, pool) for name, (pool, tasks) in _POOLS.items() if evidence.context.task in tasks}
+    pools: dict[str, NDArray[Any]] = {name: scores for name, scores in named.items() if scores.any()}
     found: dict[int, dict[str, float]] = {}
-    orders = {name: iter(_best(scores, allowed, shelf, limit)) for name, scores in pools.items()}
+    orders = {name: iter(_best(scores, allowed, evidence.shelf, limit)) for name, scores in pools.items()}
     while orders and len(found) < limit:
         for name in list(orders):
             row = next(orders[name], None)
@@ -268,31 +275,21 @@ def propose(evidence: Evidence, *, limit: int) -> list[Candidate]:
                 continue
             if len(found) < limit or row in found:
                 found.setdefault(row, {})[name] = float(pools[name][row])
-    return [Candidate(item_id=shelf.items[row].item_id, sources=sources) for row, sources in found.items()]
+    return found
 
 
-_POOLS: Mapping[str, tuple[Task, ...]] = {
-    "again": ("again", "next_basket", "search", "similar"),
-    "goes_with": ("goes_with", "new", "next_basket", "search", "similar"),
-    "collaborative": ("new", "next_basket", "search", "similar"),
-    "shoppers": ("new", "next_basket"),
-    "kind": ("new", "next_basket"),
-    "deal": ("new", "next_basket"),
-    "popular": ("new", "next_basket", "search", "similar"),
+# Each pool: which of the evidence's scores it goes by, and for which tasks.
+_POOLS: Mapping[str, tuple[str, tuple[Task, ...]]] = {
+    "again": ("again", ("again", "next_basket", "search", "similar")),
+    "goes_with": ("goes_with", ("goes_with", "new", "next_basket", "search", "similar")),
+    "collaborative": ("collaborative", ("new", "next_basket", "search", "similar")),
+    "shoppers": ("shoppers", ("new", "next_basket")),
+    "linear": ("linear", ("new", "next_basket")),
+    "follows": ("follows", ("new", "next_basket")),
+    "kind": ("kind_habit", ("new", "next_basket")),
+    "deal": ("deal_pull", ("new", "next_basket")),
+    "popular": ("popularity", ("new", "next_basket", "search", "similar")),
 }
-
-
-def _pools(evidence: Evidence) -> dict[str, NDArray[np.floating[Any]]]:
-    pools: dict[str, NDArray[np.floating[Any]]] = {
-        "again": evidence.again,
-        "goes_with": evidence.goes_with,
-        "collaborative": evidence.collaborative,
-        "shoppers": evidence.shoppers,
-        "kind": evidence.kind_habit,
-        "deal": evidence.deal_pull,
-        "popular": evidence.popularity,
-    }
-    return {name: pool for name, pool in pools.items() if pool.any()}
 
 
 def _best(scores: NDArray[np.floating[Any]], allowed: NDArray[np.bool_], shelf: Shelf, limit: int) -> Iterable[int]:
