@@ -190,7 +190,7 @@ class Evidence:
 
     @cached_property
     def reach(self) -> Floats:
-        """Give the popularity, and for what nobody could buy yet that of its kind: an item must be shown to be bought."""
+        """Give the popularity, and for what nobody bought yet half that of its kind: an item must be shown to be bought."""
         popular = self.popularity.astype(np.float64)
         fresh = self.history.buyers_by_row == 0
         if not fresh.any():
@@ -198,7 +198,7 @@ class Evidence:
         kind, size = self.shelf.kind, len(self.shelf.kinds)
         sold = np.bincount(kind[~fresh], minlength=size)
         mean = np.bincount(kind[~fresh], popular[~fresh], minlength=size) / np.maximum(sold, 1)
-        return np.where(fresh, mean[kind], popular)
+        return np.where(fresh, 0.5 * mean[kind], popular)
 
     @cached_property
     def usual_price(self) -> Floats:

@@ -71,6 +71,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     items, interactions = write_files(tmp_path)
     rows = interactions.read_text(encoding="utf-8")
     interactions.write_text(re.sub(r"^u1,", f"{HOUSEHOLD},", rows, flags=re.MULTILINE), encoding="utf-8")
+    (tmp_path / "today.csv").write_text(f"user_id,item_id,timestamp\n{HOUSEHOLD},i06,2024-01-05\n", encoding="utf-8")
     base = write_tiny_model(tmp_path / "base")
     config = json.loads((base / "config.json").read_text(encoding="utf-8"))
     # Its tokenizer knows few words, so that a prompt has more tokens than the model was made to read.
@@ -156,6 +157,7 @@ def test_the_commands_of_the_readme_run_in_their_order(home: Path, monkeypatch: 
     assert f"as shopper {HOUSEHOLD}" in told[f"chat --terminal --shopper {HOUSEHOLD}"]
     assert re.search(r"ok +shop ", said("doctor"))
     assert "The shop is ready in myshop: 12 items" in said("prepare")
+    assert "Added 1 interaction in " in said("update")
     assert (home / ".shoptalk" / "models" / "tuned" / "model.safetensors").is_file()
     assert "The page is on http://127.0.0.1:" in told["page"]
     results = json.loads((home / "out" / "results.json").read_text(encoding="utf-8"))
