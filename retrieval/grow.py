@@ -14,7 +14,7 @@ from retrieval.evidence import gather
 from retrieval.ranking import RankContext, Ranker, Task, proposed
 from retrieval.records import Candidate
 from retrieval.scorer import CollaborativeScorer, ScorerSettings
-from retrieval.signals import COLUMNS, SIGNALS, signals
+from retrieval.signals import COLUMNS, CONTEXT, signals
 from retrieval.trees import Trees, fit_trees
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ POOL = 300
 CART_SHARE = 0.3  # of the requests for a next basket are made with some of it in the cart already
 SPARED = 0.3  # of the rows of `new` that were not bought are learnt from: with fewer, more requests fit into the time
 HOURLESS = 0.5  # of the requests do not tell the hour, as a request made now does not
-DEPTH = 10
-_GAINS: Floats = 1.0 / np.log2(np.arange(2, DEPTH + 2))
+DEPTH = 10  # nDCG at this depth is what trees and weights are for
+GAINS: Floats = 1.0 / np.log2(np.arange(2, DEPTH + 2))
 _CLOCK = [COLUMNS.index("hour"), COLUMNS.index("weekday")]
 
 
@@ -85,7 +85,7 @@ def grow(
     Args:
         items: The shop's items by id.
         history: Its whole log; the newest trips are held out here.
-        ranker: The fitted weights: what the trees must beat.
+        ranker: The weights that the trees must beat; it has no trees yet.
         deals: What was on offer when.
         seed: Chooses requests, carts, and what each tree sees.
         settings: Of the models that are fitted without the newest trips.
@@ -105,7 +105,7 @@ def grow(
         items=items,
         history=history,
         scorer=replace(CollaborativeScorer.fit(older, settings=settings), sales=history),
-        ranker=replace(ranker, trees={}),
+        ranker=ranker,
         rng=np.random.default_rng(seed),
         deals=deals,
         asked=[trip.user_id for trip in held],
@@ -195,7 +195,8 @@ def _compared(trees: Trees, requests: Sequence[Grown]) -> dict[str, Any]:
     """Measure trees, weights and every signal by itself on the same requests; keep the trees where they are best."""
     ours = _ndcg([sum(trees.parts(one.table).values(), np.zeros(len(one.table))) for one in requests], requests)
     plain = _ndcg([one.plain for one in requests], requests).mean()
-    alone = {name: _ndcg([_by_itself(one, name) for one in requests], requests).mean() for name in _names()}
+    names = COLUMNS[len(CONTEXT) :]
+    alone = {name: _ndcg([_by_itself(one, name) for one in requests], requests).mean() for name in names}
     best = max(alone, key=lambda name: float(alone[name]))
     return {
         "n": len(requests),
@@ -208,10 +209,6 @@ def _compared(trees: Trees, requests: Sequence[Grown]) -> dict[str, Any]:
     }
 
 
-def _names() -> list[str]:
-    return [name for names in SIGNALS.values() for name in names]
-
-
 def _by_itself(request: Grown, name: str) -> Floats:
     column = request.table[:, COLUMNS.index(name)].astype(np.float64)
     return np.nan_to_num(column, nan=-1e9)
@@ -222,5 +219,5 @@ def _ndcg(scores: Sequence[Floats], requests: Sequence[Grown]) -> Floats:
     out = np.zeros(len(requests))
     for number, (held, request) in enumerate(zip(scores, requests, strict=True)):
         hits = request.bought[np.argsort(-held, kind="stable")[:DEPTH]]
-        out[number] = (hits * _GAINS[: len(hits)]).sum() / _GAINS[: min(DEPTH, request.targets)].sum()
+        out[number] = (hits * GAINS[: len(hits)]).sum() / GAINS[: min(DEPTH, request.targets)].sum()
     return out

@@ -33,7 +33,7 @@ Scores = NDArray[np.float32]
 _LIKE = 1.0  # a like weighs as much as one and a half purchases: log1p(1) = 0.69
 _VIEW = 0.1
 _DAY = 86_400.0
-_LATELY = 28 * _DAY
+_LATELY_DAYS = 28
 _DAYS_KEPT = 1_600
 _MATRICES = ("similarity", "goes_with", "linear", "order")
 
@@ -149,17 +149,13 @@ class CollaborativeScorer:
         return self._popular[day]
 
     def _popular_before(self, day: float) -> Scores:
-        history, size = self.sales or self.history, len(self.item_ids)
-        if not len(history.basket_time):
-            return np.zeros(size, np.float32)
-        times, lines, starts = self._by_time
-        end = min(day, float(times[-1]) + 1.0)
-        upto = starts[np.searchsorted(times, end)]
-        since = min(starts[np.searchsorted(times, end - _LATELY)], upto)
-        ever = np.bincount(lines[:upto], minlength=size)
-        late = np.bincount(lines[since:upto], minlength=size)
-        span = max(end - float(times[0]), _LATELY)
-        counts: Scores = (late + 0.5 * ever * (_LATELY / span)).astype(np.float32)
+        at = None if np.isinf(day) else day
+        late, ever = (self.sold(days, at=at).astype(np.float64) for days in (_LATELY_DAYS, None))
+        if not ever.any():
+            return ever.astype(np.float32)
+        times = self._by_time[0]
+        span = max(min(day, float(times[-1]) + 1.0) - float(times[0]), _LATELY_DAYS * _DAY)
+        counts: Scores = (late + 0.5 * ever * (_LATELY_DAYS * _DAY / span)).astype(np.float32)
         return counts
 
     def sold(self, days: int | None, *, at: float | None = None) -> Scores:

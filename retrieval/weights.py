@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from retrieval.deals import Deals
 from retrieval.evidence import gather
-from retrieval.grow import grow
+from retrieval.grow import DEPTH, GAINS, grow
 from retrieval.history import History, Trip
 from retrieval.ranking import DEFAULT_WEIGHTS, PARTS, RankContext, Ranker, Task, propose
 from retrieval.records import Candidate, Item
@@ -42,7 +42,6 @@ FITTED_TASKS: Mapping[str, tuple[str, ...]] = {
 FEWEST_TRIPS = 5  # a shopper's newest trip is a target where there are at least this many
 FEWEST_REQUESTS = 40  # below this a task keeps the default weights
 POOL = 300
-DEPTH = 10  # nDCG at this depth is what the weights are for
 STEPS = (0.0, 0.5, 0.8, 1.25, 2.0)
 CART_SHARE = 0.6  # of the past requests are made with a few of the trip's items in the cart already
 MOST_IN_CART = 4
@@ -327,17 +326,14 @@ class _Stacked:
 
     def ndcg(self, weights: Floats) -> Floats:
         """Measure nDCG of each request; the best possible list holds every target."""
-        ideal = np.cumsum(_GAINS)[np.minimum(self.targets, DEPTH) - 1]
-        out: Floats = (self.hits(weights) @ _GAINS) / ideal
+        ideal = np.cumsum(GAINS)[np.minimum(self.targets, DEPTH) - 1]
+        out: Floats = (self.hits(weights) @ GAINS) / ideal
         return out
 
     def recall(self, weights: Floats) -> Floats:
         """Measure the share of each request's targets that were found."""
         out: Floats = self.hits(weights).sum(axis=1) / self.targets
         return out
-
-
-_GAINS: Floats = 1.0 / np.log2(np.arange(2, DEPTH + 2))
 
 
 def _figures(requests: Sequence[Request], *, task: str) -> dict[str, float | int]:
